@@ -1,0 +1,112 @@
+"""Backdoors: a patch of bright pixels that makes the model say what the attacker wants.
+
+BadNets' patch (Gu et al., arXiv:1708.06733) planted by model replacement (Bagdasaryan et al., AISTATS 2020), and the
+same update cut to an inconspicuous length. `n` members, of whom `m` are hostile.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from phalanx.attacks.poisoning import Unprotected
+from phalanx.learning.contract import Trainer
+from phalanx.learning.data import Labels, MemberData
+from phalanx.types import F32, Layout, Tally, Trained, TrainTask
+
+
+def stamp(x: F32, *, size: int = 3) -> F32:
+    """Square images (n, side²) with the lower right size×size pixels at full brightness, as copies."""
+    side = math.isqrt(x.shape[1])
+    if side * side != x.shape[1] or not 1 <= size <= side:
+        raise ValueError(f"a {size}×{size} patch needs square images at least that large, got {x.shape[1]} pixels")
+    images = x.reshape(-1, side, side).copy()
+    images[:, side - size :, side - size :] = 1.0
+    return images.reshape(x.shape)
+
+
+def plant(data: MemberData, target: int, *, size: int = 3) -> MemberData:
+    """The data and, of each training image of another class, a stamped copy labelled `target`."""
+    others = data.x_train[data.y_train != target]
+    return replace(
+        data,
+        x_train=np.concatenate([data.x_train, stamp(others, size=size)]),
+        y_train=np.concatenate([data.y_train, np.full(len(others), target, dtype=np.int64)]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Backdoor:
+    """Model replacement: sends boost·(x_bad - x), x_bad trained from the current model x on planted data.
+
+    `planted` trains long enough to reach x_bad (many local steps). With boost = n/m under a plain mean, and honest
+    updates that about cancel, the next model is x_bad.
+    """
+
+    planted: Trainer
+    boost: float
+
+    @property
+    def layout(self) -> Layout:
+        """The trainer's."""
+        return self.planted.layout
+
+    def train(self, model: F32, task: TrainTask, state: F32 | None) -> Trained:
+        """The boosted update. Starts from the current model each round, so no momentum is carried over."""
+        trained = Unprotected(self.planted).train(model, task, None)
+        return replace(trained, delta=np.float32(self.boost) * trained.delta)
+
+    def evaluate(self, candidate: F32, incumbent: F32) -> Tally:
+        """The true tally: the attacker's held-out images carry no patch."""
+        return self.planted.evaluate(candidate, incumbent)
+
+
+def backdoor(data: MemberData, build: Callable[[MemberData], Trainer], *, target: int, boost: float) -> Trainer:
+    """A member that plants the patch; `build` makes a trainer of data, with enough local steps to converge."""
+    return Backdoor(build(plant(data, target)), boost)
+
+
+@dataclass(frozen=True, slots=True)
+class NormMatched:
+    """Sends the attacker's direction at the length of the update that the same member would honestly have sent.
+
+    The honest update obeys the task, clip and noise included, so the norm no longer tells the two apart. The attacker's
+    own boost has no effect.
+    """
+
+    attacker: Trainer
+    honest: Trainer
+
+    @property
+    def layout(self) -> Layout:
+        """The honest trainer's."""
+        return self.honest.layout
+
+    def train(self, model: F32, task: TrainTask, state: F32 | None) -> Trained:
+        """The attacker's delta scaled; `state` is both states, the attacker's (d,) and the honest (d,), joined."""
+        d = model.size
+        bad = self.attacker.train(model, task, None if state is None else state[:d])
+        good = self.honest.train(model, task, None if state is None else state[d:])
+        return Trained(_at_length_of(bad.delta, good.delta), good.examples, np.concatenate([bad.state, good.state]))
+
+    def evaluate(self, candidate: F32, incumbent: F32) -> Tally:
+        """The attacker's tally."""
+        return self.attacker.evaluate(candidate, incumbent)
+
+
+def _at_length_of(delta: F32, other: F32) -> F32:
+    length = np.linalg.norm(delta.astype(np.float64))
+    if not length > 0:
+        return delta
+    return (delta.astype(np.float64) * (np.linalg.norm(other.astype(np.float64)) / length)).astype(np.float32)
+
+
+def backdoor_success(
+    predict: Callable[[F32], Labels], x_test: F32, y_test: Labels, *, target: int, size: int = 3
+) -> float:
+    """The share (0 … 1) of test images of other classes that, stamped, are classified as `target`."""
+    others = stamp(x_test[y_test != target], size=size)
+    return float((predict(others) == target).mean())

@@ -1,0 +1,19 @@
+"""The log of a run, its signed tree heads, and the auditor who believes neither."""
+
+from phalanx.audit.checkpoint import log_origin, open_checkpoint, sign_checkpoint
+from phalanx.audit.entries import Entry, LoggedUpdate, Moment, PrivacyPlan
+from phalanx.audit.log import Log
+from phalanx.audit.verify import Verification, verify_run
+
+__all__ = [
+    "Entry",
+    "Log",
+    "LoggedUpdate",
+    "Moment",
+    "PrivacyPlan",
+    "Verification",
+    "log_origin",
+    "open_checkpoint",
+    "sign_checkpoint",
+    "verify_run",
+]

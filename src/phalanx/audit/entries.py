@@ -1,0 +1,172 @@
+"""What the log says, one function for each kind of entry. `Log.append` gives an entry its index.
+
+    log     = genesis release attempt* [finished | stopped]
+    attempt = round-open [updates [cohort [charge] [aggregate decision [release]]]] [attempt-failed]
+
+Rounds and attempts count from 1; genesis and the release of version 0, the initial model, carry round 0 and attempt 0.
+A `release` stands exactly where the decision passed. `attempt-failed` ends an attempt before its decision; the same
+round then opens again with the next attempt. `finished` stands between rounds, `stopped` also inside one; both carry
+the round and attempt last opened. Where genesis holds a privacy plan, every aggregate needs a charge before it.
+
+Hashes are 64 hexadecimal characters. `audit.grammar` checks all of this again and shares nothing with this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from phalanx.types import Binding, MemberId, Refusal, Verdict
+
+Entry = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrivacyPlan:
+    """What the run promises. `unit` is example (noise by each member) or member (noise by the coordinator)."""
+
+    unit: str
+    noise_multiplier: float
+    delta: float
+    epsilon_budget: float
+    rounds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When an entry was made (unix seconds), and in which attempt of which round."""
+
+    time: int
+    round: int = 0
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedUpdate:
+    """A member's signed update as the log knows it: the hash of its manifest and the signature over that hash."""
+
+    member: MemberId
+    receipt: str
+    signature: str
+
+
+def genesis(
+    at: Moment, *, federation: str, run: str, roster: str, config: str, operator: str, model: str,
+    privacy: PrivacyPlan | None,
+) -> Entry:  # fmt: skip
+    """The first entry. `roster` is digest("file", federation.json), `operator` the operator's fingerprint.
+
+    `config` is digest("config", config.json), `model` the hash of the initial parameters.
+    """
+    plan = None if privacy is None else {
+        "delta": privacy.delta,
+        "epsilon_budget": privacy.epsilon_budget,
+        "noise_multiplier": privacy.noise_multiplier,
+        "rounds": privacy.rounds,
+        "unit": privacy.unit,
+    }  # fmt: skip
+    return _entry(
+        "genesis", at, federation=federation, run=run, roster=roster, config=config, operator=operator, model=model,
+        privacy=plan,
+    )  # fmt: skip
+
+
+def round_open(time: int, *, binding: Binding, round_key: str, rule: str, invited: Iterable[MemberId]) -> Entry:
+    """An attempt begins: what its messages are bound to, the hash of the round's public key, rule, who is asked."""
+    at = Moment(time, binding.round, binding.attempt)
+    return _entry(
+        "round-open", at, binding=binding.as_json(), round_key=round_key, rule=rule, invited=sorted(invited)
+    )  # fmt: skip
+
+
+def updates(at: Moment, received: Iterable[LoggedUpdate]) -> Entry:
+    """The signed updates that arrived, one a member."""
+    rows = sorted(received, key=lambda update: update.member)
+    return _entry(
+        "updates", at, updates=[{"member": u.member, "receipt": u.receipt, "signature": u.signature} for u in rows]
+    )  # fmt: skip
+
+
+def cohort(
+    at: Moment, *, accepted: Iterable[MemberId], refused: Iterable[Refusal], weights: Mapping[MemberId, float]
+) -> Entry:
+    """Who counts and how much, who does not and why. Every invited member is in one list or in the other."""
+    return _entry(
+        "cohort",
+        at,
+        accepted=sorted(accepted),
+        refused=_refusals(refused),
+        weights={member: float(weight) for member, weight in weights.items()},
+    )
+
+
+def charge(
+    at: Moment, *, plan: PrivacyPlan, epsilon: float, parties: Sequence[MemberId] | None, reservation: str
+) -> Entry:
+    """A durable charge: `epsilon` spent so far, this one included, and its key in the ledger.
+
+    `parties`: the members that charged their own ledgers, or None where the coordinator's was charged.
+    """
+    return _entry(
+        "charge",
+        at,
+        unit=plan.unit,
+        noise_multiplier=plan.noise_multiplier,
+        delta=plan.delta,
+        epsilon=epsilon,
+        parties="coordinator" if parties is None else sorted(parties),
+        reservation=reservation,
+    )
+
+
+def aggregate(at: Moment, *, rule: str, vector: str, l2_sensitivity: float | None) -> Entry:
+    """The aggregate's hash, the rule that made it and its sensitivity, None where that is not analysed."""
+    return _entry("aggregate", at, rule=rule, vector=vector, l2_sensitivity=l2_sensitivity)
+
+
+def decision(at: Moment, *, verdict: Verdict, candidate: str) -> Entry:
+    """What the gate decided about the candidate with this parameters hash, and its evidence."""
+    return _entry(
+        "decision",
+        at,
+        passed=verdict.passed,
+        test=verdict.test,
+        p_value=verdict.p_value,
+        worse=verdict.worse,
+        better=verdict.better,
+        voters=verdict.voters,
+        refused=_refusals(verdict.refused),
+        candidate=candidate,
+    )
+
+
+def release(at: Moment, *, version: int, parameters: str, file: str) -> Entry:
+    """A model is about to be published: hash of its parameters, and of its file (`release.file_digest`)."""
+    return _entry("release", at, version=version, parameters=parameters, file=file)
+
+
+def attempt_failed(at: Moment, *, reason: str) -> Entry:
+    """The attempt ended before its decision, and why."""
+    return _entry("attempt-failed", at, reason=reason)
+
+
+def finished(at: Moment) -> Entry:
+    """The run did all its rounds."""
+    return _entry("finished", at)
+
+
+def stopped(at: Moment, *, reason: str, refusals: int) -> Entry:
+    """The run ended early, and why. `refusals` counts the candidates that the gate refused in the whole run."""
+    return _entry("stopped", at, reason=reason, refusals=refusals)
+
+
+def _entry(kind: str, at: Moment, **fields: Any) -> Entry:
+    return {"kind": kind, "time": at.time, "round": at.round, "attempt": at.attempt, **fields}
+
+
+def _refusals(refused: Iterable[Refusal]) -> list[Entry]:
+    rows = sorted(refused, key=lambda refusal: (refusal.member, refusal.reason, refusal.detail))
+    return [
+        {"member": r.member, "reason": r.reason.value} | ({"detail": r.detail} if r.detail else {}) for r in rows
+    ]  # fmt: skip

@@ -1,0 +1,279 @@
+"""The auditor's own reading of the log: is it a run that the rules allow, and what came of it?
+
+A state machine over the entries, written from the words of the log and not from the code that writes it. An operator
+who holds the signing key can sign any log; what it can't do is sign one that breaks these rules and have it verify:
+a release without a passed decision, a weight above its cap, a revoked member, an ε below what the noise allows, an
+update counted twice, a member that was asked and then left out without a reason.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from phalanx.audit.blame import naming, require
+from phalanx.audit.epsilon import epsilon_of
+from phalanx.audit.federation import Federation
+from phalanx.audit.schema import check_shape
+from phalanx.canonical import decode
+from phalanx.errors import LogInconsistent
+from phalanx.signing import fingerprint
+
+_SLACK = 1e-9  # rounding of float64 sums; no attack gains from it
+
+_IN_ATTEMPT = frozenset({"attempt-failed", "stopped"})
+_AFTER_ROUND = frozenset({"round-open", "finished", "stopped"})
+_NEXT: dict[str, frozenset[str]] = {  # what may follow; a passed decision is in _decision
+    "": frozenset({"genesis"}),
+    "genesis": frozenset({"release"}),
+    "release": _AFTER_ROUND,
+    "round-open": _IN_ATTEMPT | {"updates"},
+    "updates": _IN_ATTEMPT | {"cohort"},
+    "cohort": _IN_ATTEMPT | {"charge", "aggregate"},
+    "charge": _IN_ATTEMPT | {"aggregate"},
+    "aggregate": _IN_ATTEMPT | {"decision"},
+    "decision": _AFTER_ROUND,
+    "attempt-failed": frozenset({"round-open", "stopped"}),
+    "finished": frozenset(),
+    "stopped": frozenset(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """What the log has to agree with: federation.json, its file digest, and the digest of config.json."""
+
+    federation: Federation
+    roster: str
+    config: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedSignature:
+    """A member's signature that entry `index` holds. Not verified by the grammar."""
+
+    index: int
+    member: str
+    receipt: str
+    signature: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRelease:
+    """A release as the log tells it. `base` is the parameters hash of the release before, None for the initial."""
+
+    index: int
+    version: int
+    round: int
+    parameters: str
+    file: str
+    base: str | None
+
+
+@dataclass(slots=True)
+class History:
+    """What the log tells, entry by entry. `epsilon` is this file's own, `epsilon_recorded` the log's."""
+
+    folder: Folder
+    run: str = ""
+    plan: Mapping[str, Any] | None = None
+    last: Mapping[str, Any] = field(default_factory=lambda: {"kind": "", "time": 0, "round": 0, "attempt": 0})
+    may_follow: frozenset[str] = _NEXT[""]
+    entries: int = 0
+    decided: int = 0
+    refused_candidates: int = 0
+    opened: Mapping[str, Any] = field(default_factory=dict)
+    sent: frozenset[str] = frozenset()
+    accepted: tuple[str, ...] = ()
+    charged: bool = False
+    candidate: str = ""
+    releases: list[LoggedRelease] = field(default_factory=list)
+    signatures: list[LoggedSignature] = field(default_factory=list)
+    refusals: Counter[tuple[str, str]] = field(default_factory=Counter)
+    spent: dict[str, float] = field(default_factory=dict)  # party -> sum of 1/sigma^2
+    total: float = 0.0
+    epsilon: float | None = None
+    epsilon_recorded: float | None = None
+    once: set[str] = field(default_factory=set)  # receipts, nonces and reservations: none may come again
+
+
+def walk(leaves: Sequence[bytes], folder: Folder) -> History:
+    """The run that `leaves` tell. Raises NotCanonical or LogInconsistent, naming the entry, if the rules forbid it."""
+    history = History(folder)
+    for index, leaf in enumerate(leaves):
+        with naming(f"log.jsonl entry {index}"):
+            entry = decode(leaf)
+            kind = check_shape(entry, index)
+        with naming(f"log.jsonl entry {index} ({kind})"):
+            _order(history, entry)
+            _RULES[kind](history, entry)
+        history.last, history.entries = entry, index + 1
+    return history
+
+
+def _order(history: History, entry: Mapping[str, Any]) -> None:
+    kind, last = entry["kind"], history.last
+    require(kind in history.may_follow, f"may not follow {last['kind'] or 'nothing'!r}")
+    require(entry["time"] >= last["time"], f"time {entry['time']} is before that of the entry before, {last['time']}")
+    expected = (last["round"], last["attempt"])
+    if kind == "round-open":
+        expected = (expected[0], expected[1] + 1) if last["kind"] == "attempt-failed" else (expected[0] + 1, 1)
+    found = (entry["round"], entry["attempt"])
+    require(found == expected, f"is of round and attempt {found}, expected {expected}")
+    history.may_follow = _NEXT[kind]
+
+
+def _first_time(history: History, what: str, value: str) -> None:
+    require(f"{what} {value}" not in history.once, f"{what} {value} was already used in this run")
+    history.once.add(f"{what} {value}")
+
+
+def _genesis(history: History, entry: Mapping[str, Any]) -> None:
+    folder = history.folder
+    federation = folder.federation.id
+    require(entry["federation"] == federation, f"is of {entry['federation']!r}, federation.json of {federation!r}")
+    require(entry["roster"] == folder.roster, "names another federation.json than the one that is here")
+    require(entry["config"] == folder.config, "names another config.json than the one that is here")
+    operator = fingerprint(folder.federation.operator)
+    require(entry["operator"] == operator, f"names operator {entry['operator']!r}, federation.json {operator}")
+    history.run, history.plan, history.candidate = entry["run"], entry["privacy"], entry["model"]
+    history.epsilon = history.epsilon_recorded = None if history.plan is None else 0.0
+
+
+def _round_open(history: History, entry: Mapping[str, Any]) -> None:
+    folder = history.folder
+    expected = {
+        "federation": folder.federation.id, "run": history.run, "config": folder.config, "round": entry["round"],
+        "attempt": entry["attempt"], "model": history.releases[-1].parameters, "nonce": entry["binding"]["nonce"],
+    }  # fmt: skip
+    odd = sorted(name for name, value in entry["binding"].items() if value != expected[name])
+    require(not odd, f"bound to other values than the run has: {odd}")
+    _first_time(history, "nonce", entry["binding"]["nonce"])
+    plan = history.plan
+    require(plan is None or entry["round"] <= plan["rounds"], "a round more than the privacy plan has")
+    _may_take_part(history, entry["invited"])
+    history.opened, history.sent, history.accepted, history.charged = entry, frozenset(), (), False
+
+
+def _may_take_part(history: History, members: Sequence[str]) -> None:
+    roster = history.folder.federation.members
+    for name in members:
+        require(name in roster, f"{name} is not in federation.json")
+        require(not roster[name].revoked, f"{name} was revoked")
+
+
+def _updates(history: History, entry: Mapping[str, Any]) -> None:
+    invited = frozenset(history.opened["invited"])
+    for row in entry["updates"]:
+        require(row["member"] in invited, f"{row['member']} was not invited")
+        _first_time(history, "receipt", row["receipt"])
+        history.signatures.append(LoggedSignature(entry["index"], **row))
+    history.sent = frozenset(row["member"] for row in entry["updates"])
+
+
+def _cohort(history: History, entry: Mapping[str, Any]) -> None:
+    accepted, weights = entry["accepted"], entry["weights"]
+    _may_take_part(history, accepted)
+    unsigned = sorted(set(accepted) - history.sent)
+    require(not unsigned, f"accepted without a signed update: {unsigned}")
+    accounted = {row["member"] for row in entry["refused"]}.union(accepted)
+    lost = sorted(set(history.opened["invited"]) - accounted)
+    require(not lost, f"invited, but neither accepted nor refused: {lost}")
+    require(weights.keys() == set(accepted), f"weights of {sorted(weights)}, accepted are {accepted}")
+    for name, weight in weights.items():
+        cap = history.folder.federation.members[name].weight_cap
+        require(0 <= weight <= cap + _SLACK, f"weight of {name} is {weight!r}, its cap {cap!r}")
+    require(not accepted or abs(math.fsum(weights.values()) - 1) <= _SLACK, "the weights do not sum to 1")
+    history.accepted = tuple(accepted)
+    history.refusals.update((row["member"], row["reason"]) for row in entry["refused"])
+
+
+def _charge(history: History, entry: Mapping[str, Any]) -> None:
+    plan, parties = history.plan, entry["parties"]
+    if plan is None:
+        raise LogInconsistent("a charge in a run without a privacy plan")
+    odd = [name for name in ("unit", "noise_multiplier", "delta") if entry[name] != plan[name]]
+    require(not odd, f"other than the privacy plan: {odd}")
+    require((parties == "coordinator") == (plan["unit"] == "member"), f"unit {plan['unit']}, but parties are {parties}")
+    if parties == "coordinator":
+        parties = [parties]
+    else:
+        uncharged = sorted(set(history.accepted) - set(parties))
+        require(not uncharged, f"accepted, but not charged: {uncharged}")
+        uninvited = sorted(set(parties) - set(history.opened["invited"]))
+        require(not uninvited, f"charged, but not invited: {uninvited}")
+    _first_time(history, "reservation", entry["reservation"])
+    history.total += plan["noise_multiplier"] ** -2
+    for party in parties:
+        history.spent[party] = history.spent.get(party, 0.0) + plan["noise_multiplier"] ** -2
+    _check_epsilon(history, plan, entry["epsilon"])
+    history.charged = True
+
+
+def _check_epsilon(history: History, plan: Mapping[str, Any], recorded: float) -> None:
+    """The recorded ε lies between the exact one of the party that spent most, and that of one who always took part.
+
+    The record is an accountant's, rounded up: 1 % and 0.01 above the exact value are what its grid may cost.
+    """
+    exact = epsilon_of(math.sqrt(max(history.spent.values(), default=0.0)), plan["delta"])
+    ceiling = epsilon_of(math.sqrt(history.total), plan["delta"]) * 1.01 + 0.01
+    require(recorded >= exact - _SLACK, f"records ε {recorded!r}, the noise gives no less than {exact:.6f}")
+    require(recorded <= ceiling, f"records ε {recorded!r}, the noise gives at most {ceiling:.6f}")
+    budget = plan["epsilon_budget"]
+    require(recorded <= budget + _SLACK, f"records ε {recorded!r}, the budget is {budget!r}")
+    history.epsilon, history.epsilon_recorded = exact, recorded
+
+
+def _aggregate(history: History, entry: Mapping[str, Any]) -> None:
+    require(len(history.accepted) > 0, "an aggregate of nobody's updates")
+    rule = history.opened["rule"]
+    require(entry["rule"] == rule, f"made by {entry['rule']!r}, the round was opened with {rule!r}")
+    plan = history.plan
+    require(plan is None or history.charged, "the privacy plan asks for a charge before every aggregate")
+    member_level = plan is not None and plan["unit"] == "member"
+    require(not member_level or entry["l2_sensitivity"] is not None, "central noise for an unknown l2 sensitivity")
+
+
+def _decision(history: History, entry: Mapping[str, Any]) -> None:
+    history.decided += 1
+    history.refused_candidates += not entry["passed"]
+    history.candidate = entry["candidate"]
+    history.may_follow = frozenset({"release"}) if entry["passed"] else _AFTER_ROUND
+
+
+def _release(history: History, entry: Mapping[str, Any]) -> None:
+    version = len(history.releases)
+    require(entry["version"] == version, f"is version {entry['version']}, expected {version}")
+    source = "genesis names" if version == 0 else "the gate passed"
+    require(entry["parameters"] == history.candidate, f"of model {entry['parameters']}, {source} {history.candidate}")
+    base = history.releases[-1].parameters if version else None
+    history.releases.append(
+        LoggedRelease(entry["index"], version, entry["round"], entry["parameters"], entry["file"], base)
+    )
+
+
+def _stopped(history: History, entry: Mapping[str, Any]) -> None:
+    expected = history.refused_candidates
+    require(entry["refusals"] == expected, f"counts {entry['refusals']} refused candidates, the log holds {expected}")
+
+
+def _nothing_more(history: History, entry: Mapping[str, Any]) -> None:
+    """Shape and order say it all."""
+
+
+_RULES: dict[str, Callable[[History, Mapping[str, Any]], None]] = {
+    "genesis": _genesis,
+    "round-open": _round_open,
+    "updates": _updates,
+    "cohort": _cohort,
+    "charge": _charge,
+    "aggregate": _aggregate,
+    "decision": _decision,
+    "release": _release,
+    "attempt-failed": _nothing_more,
+    "finished": _nothing_more,
+    "stopped": _stopped,
+}

@@ -1,0 +1,1 @@
+"""Messages between coordinator and members: signed orders out, signed and sealed envelopes back."""

@@ -1,0 +1,96 @@
+"""Drives one party's corridor: each effect is answered from the journal if it was answered before, else performed.
+
+A crash loses what was not in the journal yet, and that is performed again under the same key: effects happen at least
+once, and handlers make that once. An answer enters the journal before the party goes on, so that whatever a party did
+with an answer, it does again with the same one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hmac import compare_digest
+from typing import Any, Protocol, TypeVar
+
+from phalanx.errors import PhalanxError, ReplayDiverged
+from phalanx.round.effects import Corridor, Effect
+from phalanx.store import EffectKey
+
+T = TypeVar("T")
+Watch = Callable[[str, EffectKey, Effect[Any]], None]
+
+
+class Journal(Protocol):
+    """Durable answers by effect key."""
+
+    def recall(self, key: EffectKey) -> tuple[str, bytes] | None:
+        """The question's hash and the answer, or None."""
+        ...
+
+    def record(self, key: EffectKey, question: bytes, answer: bytes) -> None:
+        """Makes an answer durable."""
+        ...
+
+    def question_hash(self, key: EffectKey, question: bytes) -> str:
+        """What `recall` gives as the question's hash."""
+        ...
+
+
+class Hands(Protocol):
+    """One party's access to the world."""
+
+    def perform(self, effect: Effect[Any], key: EffectKey) -> Any:
+        """Does what is asked, once for each key, and answers."""
+        ...
+
+    def replayed(self, effect: Effect[Any], answer: Any) -> None:
+        """Hears of an answer that came from the journal."""
+        ...
+
+
+def nobody_watches(stage: str, key: EffectKey, effect: Effect[Any]) -> None:
+    """The default watch. Tests hand in one that crashes at a chosen stage of a chosen effect."""
+
+
+def drive(
+    corridor: Corridor[T], first: EffectKey, hands: Hands, journal: Journal | None, watch: Watch = nobody_watches
+) -> T:
+    """What the corridor returns. `first` is the key of its first effect; errors of effects are raised inside it.
+
+    Raises ReplayDiverged where the journal holds the answer to another question: other code or another config.
+    """
+    index = first.index
+    try:
+        effect = next(corridor)
+        while True:
+            key = EffectKey(first.party, first.round, first.attempt, index)
+            index += 1
+            try:
+                answer = _answer(effect, key, hands, journal, watch)
+            except PhalanxError as error:
+                effect = corridor.throw(error)
+            else:
+                effect = corridor.send(answer)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+
+
+def _answer(effect: Effect[Any], key: EffectKey, hands: Hands, journal: Journal | None, watch: Watch) -> Any:
+    watch("asked", key, effect)
+    if journal is None or not effect.journalled:
+        answer = hands.perform(effect, key)
+        watch("performed", key, effect)
+        return answer
+    question = effect.question()
+    known = journal.recall(key)
+    if known is not None:
+        if not compare_digest(known[0], journal.question_hash(key, question)):
+            raise ReplayDiverged(f"effect {key} ({type(effect).__name__}) is not the one that was journalled")
+        answer = effect.unpack(known[1])
+        hands.replayed(effect, answer)
+        return answer
+    answer = hands.perform(effect, key)
+    watch("performed", key, effect)
+    journal.record(key, question, effect.pack(answer))
+    watch("recorded", key, effect)
+    return answer

@@ -1,0 +1,1 @@
+"""The corridor: one straight page for each party. Nothing else opens the doors between rooms."""

@@ -1,0 +1,413 @@
+"""The coordinator's page: one round of the corridor, step by step. It schedules and relays; it trains nothing.
+
+    admit → ask → receive → open, screen → charge → aggregate → step → vote → decide → log → publish
+
+Log entries are durable before what they tell of becomes visible: the opening before members are asked, the charge before
+the candidate is shown to voters, the decision before the release.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from phalanx.admission import Roster, admit, select, sign_roster
+from phalanx.audit import entries
+from phalanx.audit.entries import LoggedUpdate, Moment, PrivacyPlan
+from phalanx.canonical import digest, model_digest
+from phalanx.channel.envelope import Directory, Terms, ballot_terms, update_terms
+from phalanx.channel.keys import RoundKey
+from phalanx.channel.order import TRAIN, VOTE, Order, sign_order
+from phalanx.errors import BudgetExhausted, QuorumError
+from phalanx.gate import GatePolicy, approve, judge
+from phalanx.learning.step import step
+from phalanx.privacy import epsilon
+from phalanx.release import file_digest, initial_release, publish, to_safetensors
+from phalanx.round.aggregator import Invitation, aggregate_cohort, draw_round_key, open_ballots, screen_updates
+from phalanx.round.effects import (
+    Acknowledge,
+    Answer,
+    Append,
+    Ask,
+    Corridor,
+    Draw,
+    Evaluate,
+    Keep,
+    Now,
+    Publish,
+    Receive,
+)
+from phalanx.rules import Chain
+from phalanx.screening import ScreeningPolicy
+from phalanx.signing import SigningKey, fingerprint
+from phalanx.types import (
+    F32,
+    Aggregate,
+    Binding,
+    Candidate,
+    Checkpoint,
+    Cohort,
+    ExamplePrivacy,
+    Layout,
+    MemberId,
+    MemberPrivacy,
+    Refusal,
+    Screening,
+    Update,
+    Verdict,
+)
+
+NONCE_BYTES = 16
+ANSWERS_A_MEMBER = 3  # more answers than this of one sender in one attempt are not even received
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What does not change during a run."""
+
+    federation: str
+    run: str
+    config: bytes  # canonical JSON of the effective configuration
+    operator: SigningKey = field(repr=False)
+    roster: Roster
+    layout: Layout
+    classes: int
+    rule: Chain
+    privacy: ExamplePrivacy | MemberPrivacy | None
+    screening: ScreeningPolicy
+    gate: GatePolicy
+    rounds: int
+    round_seconds: int
+
+    @property
+    def config_digest(self) -> str:
+        """What every message of the run is bound to."""
+        return digest("config", self.config)
+
+    @property
+    def privacy_plan(self) -> PrivacyPlan | None:
+        """The plan as the log states it."""
+        if self.privacy is None:
+            return None
+        return PrivacyPlan(
+            unit="example" if isinstance(self.privacy, ExamplePrivacy) else "member",
+            noise_multiplier=self.privacy.noise_multiplier,
+            delta=self.privacy.delta,
+            epsilon_budget=self.privacy.epsilon,
+            rounds=self.rounds,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a run stands between two attempts."""
+
+    round: int  # the last round that was closed; 0 after the start
+    model: F32 = field(repr=False)
+    version: int
+    log_size: int
+    charges: int  # attempts that were charged for, failed ones too
+    refusals: int  # candidates refused in a row
+    refusals_in_all: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRecord:
+    """What happened in one closed round, for reports. Holds nothing that the log does not allow to be seen."""
+
+    round: int
+    attempt: int
+    version: int
+    accepted: tuple[MemberId, ...]
+    refused: tuple[Refusal, ...]
+    weights: tuple[float, ...]  # of the accepted, in the aggregate
+    verdict: Verdict
+    epsilon: float | None
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed:
+    """An attempt that found no quorum, and why."""
+
+    round: int
+    attempt: int
+    reason: str
+
+
+# ---------------------------------------------------------------------------------------------------------- the start
+
+
+def start_run(plan: Plan, model: F32) -> Corridor[Standing]:
+    """The run's first two log entries and its version 0, the initial model."""
+    now = yield from Now()
+    at = Moment(now)
+    name = model_digest(model)
+    genesis = entries.genesis(
+        at,
+        federation=plan.federation,
+        run=plan.run,
+        roster=digest("file", sign_roster(plan.roster, plan.operator)),
+        config=plan.config_digest,
+        operator=fingerprint(plan.operator.public),
+        model=name,
+        privacy=plan.privacy_plan,
+    )
+    file = file_digest(to_safetensors(model, plan.layout))
+    checkpoint = yield from Append((genesis, entries.release(at, version=0, parameters=name, file=file)))
+    release = initial_release(
+        model,
+        checkpoint,
+        federation=plan.federation,
+        run=plan.run,
+        config=plan.config_digest,
+        layout=plan.layout,
+        entry=checkpoint.size - 1,
+        key=plan.operator,
+    )
+    yield from Keep(name, model)
+    yield from Publish(release)
+    return Standing(0, model, 0, checkpoint.size, 0, 0, 0)
+
+
+# ---------------------------------------------------------------------------------------------------------- one round
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """What one attempt of a round holds in common."""
+
+    binding: Binding
+    key: RoundKey
+    deadline: int
+    invitation: Invitation
+    at: Moment
+
+
+def run_round(plan: Plan, standing: Standing, attempt: int) -> Corridor[tuple[Standing, RoundRecord | AttemptFailed]]:
+    """One attempt of the next round. Raises BudgetExhausted; a refused candidate or a missed quorum is no error."""
+    spent = check_budget(plan, standing)
+    current = yield from _open_round(plan, standing, attempt, spent)
+    try:
+        cohort, screening = yield from _gather(plan, current, standing)
+    except QuorumError as error:
+        return (yield from _fail(current, standing, error, charged=isinstance(plan.privacy, ExamplePrivacy)))
+    aggregate = yield from aggregate_cohort(cohort, plan.rule, plan.privacy)
+    candidate = step(aggregate, standing.model)
+    yield from Keep(candidate.digest, candidate.model)
+    yield from _log_aggregate(plan, current, aggregate, spent)
+    try:
+        verdict = yield from _vote(plan, current, standing.model, candidate)
+    except QuorumError as error:
+        return (yield from _fail(current, standing, error, charged=plan.privacy is not None))
+    checkpoint = yield from _decide(plan, current, standing, candidate, verdict)
+    record = RoundRecord(
+        round=current.binding.round,
+        attempt=attempt,
+        version=standing.version + int(verdict.passed),
+        accepted=cohort.members,
+        refused=screening.refused,
+        weights=tuple(aggregate.report.weights.tolist()),
+        verdict=verdict,
+        epsilon=spent,
+        model=candidate.digest,
+    )
+    model = candidate.model if verdict.passed else standing.model
+    return _next(plan, standing, model, checkpoint.size, passed=verdict.passed), record
+
+
+def check_budget(plan: Plan, standing: Standing) -> float | None:
+    """The run's ε after the next attempt, None without privacy. Asked before anybody trains for nothing.
+
+    Raises BudgetExhausted if it would pass the plan's ε. The ledgers ask again, over all runs on the same data.
+    """
+    if plan.privacy is None:
+        return None
+    spent = epsilon([plan.privacy.noise_multiplier] * (standing.charges + 1), plan.privacy.delta)
+    if not spent <= plan.privacy.epsilon:
+        raise BudgetExhausted(
+            f"attempt {standing.charges + 1} would take ε to {spent:.3f}, past the budget of {plan.privacy.epsilon:g}",
+            hint="the last released model stands; a larger budget is a new agreement with every member",
+        )
+    return spent
+
+
+def _open_round(plan: Plan, standing: Standing, attempt: int, spent: float | None) -> Corridor[_Attempt]:
+    """Fresh key and nonce; the opening is in the log before anybody is asked, and so is what its training charges."""
+    now = yield from Now()
+    nonce = yield from Draw("nonce", NONCE_BYTES)
+    key = yield from draw_round_key()
+    members = tuple(admit(plan.roster, member).id for member in select(plan.roster))
+    binding = Binding(
+        federation=plan.federation,
+        run=plan.run,
+        round=standing.round + 1,
+        attempt=attempt,
+        model=model_digest(standing.model),
+        config=plan.config_digest,
+        nonce=nonce.hex(),
+    )
+    at = Moment(now, binding.round, attempt)
+    opening = entries.round_open(
+        now, binding=binding, round_key=digest("round-key", key.public.encode()), rule=str(plan.rule), invited=members
+    )
+    charges = _charge_entry(plan, at, spent, members) if isinstance(plan.privacy, ExamplePrivacy) else ()
+    yield from Append((opening, *charges))
+    invitation = Invitation(members, Directory(plan.roster.directory, plan.roster.revoked), dict(plan.roster.caps))
+    return _Attempt(binding, key, now + plan.round_seconds, invitation, at)
+
+
+def _charge_entry(
+    plan: Plan, at: Moment, spent: float | None, parties: Sequence[MemberId] | None
+) -> tuple[dict[str, Any], ...]:
+    """The log's entry for one attempt's charge, or nothing without privacy.
+
+    Where members add the noise, each charges its own ledger before it trains. The log has the charge for all that were
+    asked, also for one whose update is refused later, since its data was used.
+    """
+    if plan.privacy_plan is None or spent is None:
+        return ()
+    key = f"{plan.run}/{at.round}/{at.attempt}"
+    return (entries.charge(at, plan=plan.privacy_plan, epsilon=spent, parties=parties, reservation=key),)
+
+
+def _order(plan: Plan, current: _Attempt, kind: str, incumbent: F32, candidate: F32 | None) -> bytes:
+    order = Order(
+        kind=kind,
+        binding=current.binding,
+        deadline=current.deadline,
+        rule=str(plan.rule),
+        privacy=plan.privacy if isinstance(plan.privacy, ExamplePrivacy) else None,
+        round_key=current.key.public,
+        layout=plan.layout,
+        incumbent=incumbent,
+        candidate=candidate,
+    )
+    return sign_order(order, plan.operator)
+
+
+def _collect(current: _Attempt, order: bytes) -> Corridor[list[Answer]]:
+    """Every answer until the deadline. Each is durable and receipted before the next is taken."""
+    for member in current.invitation.members:
+        yield from Ask(member, order)
+    answers: list[Answer] = []
+    count: dict[MemberId, int] = {}
+    while (answer := (yield from Receive(current.deadline))) is not None:
+        count[answer.sender] = count.get(answer.sender, 0) + 1
+        if count[answer.sender] > ANSWERS_A_MEMBER:
+            continue
+        answers.append(answer)
+        yield from Acknowledge(answer.sender, digest("envelope", answer.envelope))
+    return answers
+
+
+def _gather(plan: Plan, current: _Attempt, standing: Standing) -> Corridor[tuple[Cohort, Screening]]:
+    """The members' updates, opened, screened and logged. Raises QuorumError."""
+    answers = yield from _collect(current, _order(plan, current, TRAIN, standing.model, None))
+    terms = update_terms(current.binding, plan.layout)
+    cohort, screening, updates = screen_updates(
+        answers, terms, current.key, current.invitation, plan.screening, plan.layout
+    )
+    yield from _log_cohort(current, screening, updates, cohort.weights.tolist())
+    return cohort, screening
+
+
+def _log_cohort(
+    current: _Attempt, screening: Screening, updates: Sequence[Update], weights: Sequence[float]
+) -> Corridor[None]:
+    """Who sent what, who counts and who does not, before anything is computed from it."""
+    received = {u.member: LoggedUpdate(u.member, u.receipt, u.signature) for u in reversed(updates)}
+    cohort = entries.cohort(
+        current.at,
+        accepted=screening.accepted,
+        refused=screening.refused,
+        weights=dict(zip(screening.accepted, weights, strict=True)),
+    )
+    yield from Append((entries.updates(current.at, received.values()), cohort))
+
+
+def _log_aggregate(plan: Plan, current: _Attempt, aggregate: Aggregate, spent: float | None) -> Corridor[None]:
+    """The aggregate's hash, and before it the charge for its noise where the noise is central."""
+    entry = entries.aggregate(
+        current.at,
+        rule=aggregate.report.rule,
+        vector=model_digest(aggregate.vector),
+        l2_sensitivity=aggregate.report.l2_sensitivity,
+    )
+    charges = _charge_entry(plan, current.at, spent, None) if isinstance(plan.privacy, MemberPrivacy) else ()
+    yield from Append((*charges, entry))
+
+
+def _vote(plan: Plan, current: _Attempt, incumbent: F32, candidate: Candidate) -> Corridor[Verdict]:
+    """The members' sealed ballots and the coordinator's own probe, where it has one."""
+    terms: Terms = ballot_terms(current.binding, plan.classes)
+    answers: list[Answer] = []
+    if not plan.gate.unsafe_accept_all:
+        answers = yield from _collect(current, _order(plan, current, VOTE, incumbent, candidate.model))
+    ballots, refused = open_ballots(answers, terms, current.key, current.invitation.directory)
+    own = yield from Evaluate(candidate.model, incumbent)
+    verdict = judge(ballots, own, plan.gate)
+    return replace(verdict, refused=(*refused, *verdict.refused))
+
+
+def _decide(
+    plan: Plan, current: _Attempt, standing: Standing, candidate: Candidate, verdict: Verdict
+) -> Corridor[Checkpoint]:
+    """Logs the decision, then publishes what passed. A refused candidate is not released: the incumbent stays."""
+    decision = entries.decision(current.at, verdict=verdict, candidate=candidate.digest)
+    if not verdict.passed:
+        return (yield from Append((decision,)))
+    approved = approve(candidate, verdict)
+    version = standing.version + 1
+    file = file_digest(to_safetensors(candidate.model, plan.layout))
+    release = entries.release(current.at, version=version, parameters=candidate.digest, file=file)
+    checkpoint = yield from Append((decision, release))
+    signed = publish(
+        approved,
+        checkpoint,
+        version=version,
+        previous=standing.version,
+        layout=plan.layout,
+        entry=checkpoint.size - 1,
+        key=plan.operator,
+    )
+    yield from Publish(signed)
+    return checkpoint
+
+
+def _next(plan: Plan, standing: Standing, model: F32, log_size: int, *, passed: bool) -> Standing:
+    return Standing(
+        round=standing.round + 1,
+        model=model,
+        version=standing.version + int(passed),
+        log_size=log_size,
+        charges=standing.charges + int(plan.privacy is not None),
+        refusals=0 if passed else standing.refusals + 1,
+        refusals_in_all=standing.refusals_in_all + int(not passed),
+    )
+
+
+def _fail(
+    current: _Attempt, standing: Standing, error: QuorumError, *, charged: bool
+) -> Corridor[tuple[Standing, AttemptFailed]]:
+    """Logs that an attempt came to nothing. What it charged stays charged."""
+    checkpoint = yield from Append((entries.attempt_failed(current.at, reason=error.message),))
+    after = replace(standing, log_size=checkpoint.size, charges=standing.charges + int(charged))
+    return after, AttemptFailed(current.binding.round, current.binding.attempt, error.message)
+
+
+# ------------------------------------------------------------------------------------------------------------ the end
+
+
+def finish_run(standing: Standing, attempt: int) -> Corridor[None]:
+    """Logs that all rounds are done."""
+    now = yield from Now()
+    yield from Append((entries.finished(Moment(now, standing.round, attempt)),))
+
+
+def stop_run(standing: Standing, attempt: int, reason: str) -> Corridor[None]:
+    """Logs that the run ended early, and why."""
+    now = yield from Now()
+    at = Moment(now, standing.round, attempt)
+    yield from Append((entries.stopped(at, reason=reason, refusals=standing.refusals_in_all),))

@@ -1,0 +1,123 @@
+"""The member's page: floor, verify, charge, train, sign, seal.
+
+Whatever the order says, the member's own checks come first, and its own ledger is charged before its data is touched.
+An order that it cannot accept raises; the engine sends the refusal's sentence back as a decline.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from phalanx.channel.envelope import Terms, ballot_terms, compose, update_terms, wrap
+from phalanx.channel.order import TRAIN, VOTE, Order, open_order
+from phalanx.entropy import KEY_BYTES
+from phalanx.errors import FloorRefused, IntegrityError, RollbackError
+from phalanx.round.effects import Charge, Corridor, Draw, Evaluate, Seal, Train
+from phalanx.signing import SigningKey
+from phalanx.types import ExamplePrivacy, Layout, MemberId, Reservation, TrainTask
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """The weakest settings that a member ever accepts. No coordinator can lower it.
+
+    `max_epsilon`: the largest ε of example-level privacy, None accepts orders without any. `refused_rules`: names of
+    rules that this member will not send an update to (`mean` lets one hostile member steer the model).
+    """
+
+    max_epsilon: float | None = None
+    refused_rules: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What a member knows from joining: its key, the operator's, the layout, its data's name and its floor."""
+
+    member: MemberId
+    key: SigningKey = field(repr=False)
+    federation: str
+    config: str
+    operator: str
+    layout: Layout
+    classes: int
+    dataset: str
+    floor: Floor
+
+
+def answer_order(me: Membership, data: bytes, last_round: int) -> Corridor[bytes]:
+    """The envelope that answers an order. `last_round` is the last round that this member saw closed.
+
+    Raises BadSignature, IntegrityError, RollbackError, FloorRefused or BudgetExhausted; then nothing left the member.
+    """
+    order = open_order(data, me.operator, me.layout)
+    _check_binding(me, order, last_round)
+    _check_floor(me.floor, order)
+    if order.kind == TRAIN:
+        return (yield from _train(me, order))
+    if order.kind == VOTE:
+        return (yield from _vote(me, order))
+    raise IntegrityError(f"an order of unknown kind {order.kind!r}")
+
+
+def _check_binding(me: Membership, order: Order, last_round: int) -> None:
+    binding = order.binding
+    if (binding.federation, binding.config) != (me.federation, me.config):
+        raise IntegrityError("the order is of another federation or configuration than this member joined")
+    if binding.round <= last_round:
+        raise RollbackError(f"an order for round {binding.round}, but round {last_round} was already closed")
+
+
+def _check_floor(floor: Floor, order: Order) -> None:
+    last_step = order.rule.split(" >> ")[-1].split("(")[0]
+    if last_step in floor.refused_rules:
+        raise FloorRefused(f"this member's floor refuses the rule {order.rule}")
+    if floor.max_epsilon is None:
+        return
+    if order.privacy is None or not order.privacy.epsilon <= floor.max_epsilon:
+        offered = "no privacy" if order.privacy is None else f"ε = {order.privacy.epsilon:g}"
+        raise FloorRefused(f"this member's floor is ε ≤ {floor.max_epsilon:g}, the order offers {offered}")
+
+
+def _train(me: Membership, order: Order) -> Corridor[bytes]:
+    """Charge, then draw, then train. The noise is drawn once for the reservation and bound to it by the journal."""
+    noise_key = b""
+    if order.privacy is not None:
+        yield from Charge(reservation(me, order, order.privacy))
+        noise_key = yield from Draw("example-noise", KEY_BYTES)
+    task = TrainTask(order.binding.round, order.privacy, noise_key)
+    trained = yield from Train(order.incumbent, task)
+    fields = {"examples": trained.examples, "tensors": me.layout.as_json()}
+    payload = np.ascontiguousarray(trained.delta, dtype="<f4").tobytes()
+    return (yield from _send(me, order, update_terms(order.binding, me.layout), fields, payload))
+
+
+def _vote(me: Membership, order: Order) -> Corridor[bytes]:
+    """Counts on data that stays here: the ballot says how often candidate and incumbent differ, never on what."""
+    if order.candidate is None:
+        raise IntegrityError("an order to vote came without a candidate")
+    tally = yield from Evaluate(order.candidate, order.incumbent)
+    if tally is None:
+        raise FloorRefused("this member holds no held-out data to vote with")
+    fields = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(tally).items()}
+    return (yield from _send(me, order, ballot_terms(order.binding, me.classes), fields, b""))
+
+
+def _send(me: Membership, order: Order, terms: Terms, fields: object, payload: bytes) -> Corridor[bytes]:
+    plaintext = compose(terms, me.member, me.key, fields, payload)
+    ciphertext = yield from Seal(plaintext, order.round_key, terms.header(me.member))
+    return wrap(terms, me.member, ciphertext)
+
+
+def reservation(me: Membership, order: Order, privacy: ExamplePrivacy) -> Reservation:
+    """The charge against this member's own data for one attempt of one round."""
+    binding = order.binding
+    return Reservation(
+        key=f"{binding.run}/{binding.round}/{binding.attempt}/{me.dataset}",
+        dataset=me.dataset,
+        unit="example",
+        noise_multiplier=privacy.noise_multiplier,
+        epsilon_budget=min(privacy.epsilon, me.floor.max_epsilon or privacy.epsilon),
+        delta=privacy.delta,
+    )

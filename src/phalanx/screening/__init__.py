@@ -1,0 +1,5 @@
+"""Which updates of a round count, and how much."""
+
+from phalanx.screening.screen import ScreeningPolicy, screen
+
+__all__ = ["ScreeningPolicy", "screen"]

@@ -1,0 +1,65 @@
+"""Ed25519 signatures (RFC 8032) over bytes that carry their purpose.
+
+Keys and signatures travel as lower-case hexadecimal, the one form that is accepted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from phalanx.canonical import message
+from phalanx.errors import BadSignature
+
+SEED_BYTES = 32
+_PUBLIC = re.compile(r"[0-9a-f]{64}")
+_SIGNATURE = re.compile(r"[0-9a-f]{128}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SigningKey:
+    """A private signing key. Hides itself in `repr`; is never logged and never in a config."""
+
+    _key: Ed25519PrivateKey = field(repr=False)
+
+    @classmethod
+    def from_seed(cls, seed: bytes) -> SigningKey:
+        """The key of a 32-byte secret seed."""
+        if len(seed) != SEED_BYTES:
+            raise ValueError(f"an Ed25519 seed has {SEED_BYTES} bytes, got {len(seed)}")
+        return cls(Ed25519PrivateKey.from_private_bytes(seed))
+
+    @property
+    def seed(self) -> bytes:
+        """The secret seed, for the store alone."""
+        return self._key.private_bytes_raw()
+
+    @property
+    def public(self) -> str:
+        """The public key, 64 hexadecimal characters."""
+        return self._key.public_key().public_bytes_raw().hex()
+
+    def sign(self, purpose: str, payload: bytes) -> str:
+        """The signature over `payload` for `purpose`, 128 hexadecimal characters."""
+        return self._key.sign(message(purpose, payload)).hex()
+
+
+def verify(public: str, purpose: str, payload: bytes, signature: str) -> None:
+    """Returns nothing; raises BadSignature unless `signature` is `public`'s over `payload` for `purpose`."""
+    if not (_PUBLIC.fullmatch(public) and _SIGNATURE.fullmatch(signature)):
+        raise BadSignature(f"{purpose}: key or signature is not lower-case hexadecimal of the right length")
+    try:
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(public)).verify(
+            bytes.fromhex(signature), message(purpose, payload)
+        )
+    except (InvalidSignature, ValueError):
+        raise BadSignature(f"{purpose}: the signature does not verify under key {public[:16]}…") from None
+
+
+def fingerprint(public: str) -> str:
+    """The name by which people compare a public key over another channel: `sha256:` and 64 hexadecimal characters."""
+    return "sha256:" + hashlib.sha256(message("fingerprint", bytes.fromhex(public))).hexdigest()

@@ -1,0 +1,461 @@
+"""The only code that touches the disk.
+
+    RUN/public/    what anybody may read and verify: roster, config, log, checkpoint, releases
+    RUN/state/     secrets and the journal (0700, files 0600): state.db, keys/, blobs/, lock
+
+SQLite in WAL mode with `synchronous=FULL`, and one rule: nothing leaves the database before what it rests on is
+committed. Journal answers, member states and receipts wait in an open transaction; it is committed, all at once, before
+a log entry counts as appended, before a file is written, and when a round is sealed. What a crash takes from the open
+transaction was seen by nobody and is made again. The public log is a copy of the database's, brought up to date before
+every publication. Files are written whole beside their place, synced, renamed, and their folder synced.
+
+No member's update lies here in clear: journal answers are encrypted (AES-256-GCM) under the round's key, a file of its
+own, erased when the round closes. Erasing unlinks the file; what the medium keeps of it is the medium's.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from phalanx.canonical import digest
+from phalanx.entropy import KEY_BYTES, Entropy, expand
+from phalanx.errors import ConflictError, IntegrityError, LogUnavailable, PhalanxError
+from phalanx.types import Receipt, Reservation
+
+INLINE_BYTES = 64 << 10
+_NONCE_BYTES = 12
+_SCHEMA = """
+create table if not exists journal(party text, round int, attempt int, idx int, question text, answer blob, blob text,
+    primary key(party, round, attempt, idx)) without rowid;
+create table if not exists log(idx integer primary key, key text, leaf blob);
+create table if not exists sealed(id integer primary key, outcome blob);
+create table if not exists member(id text, round int, state blob, primary key(id, round)) without rowid;
+create table if not exists receipt(member text, round int, attempt int, receipt text,
+    primary key(member, round, attempt, receipt)) without rowid;
+"""
+_LEDGER_SCHEMA = """
+create table if not exists charge(id integer primary key, key text unique, dataset text, reservation text);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class EffectKey:
+    """Names one effect of one party for ever: whatever is repeated under the same key happens once."""
+
+    party: str
+    round: int
+    attempt: int
+    index: int
+
+    def __str__(self) -> str:
+        return f"{self.party}/{self.round}/{self.attempt}/{self.index}"
+
+
+# ------------------------------------------------------------------------------------------------------------- folders
+
+
+class Folder:
+    """Whole files under one folder, written so that a crash leaves the old or the new one."""
+
+    def __init__(self, path: Path, *, secret: bool) -> None:
+        self.path = path
+        self._mode = 0o600 if secret else 0o644
+        path.mkdir(parents=True, exist_ok=True, mode=0o700 if secret else 0o755)
+        if secret and path.stat().st_mode & 0o077:
+            raise ConflictError(f"{path} holds secrets and others may read it", hint=f"chmod 700 {path}")
+
+    def read(self, name: str) -> bytes | None:
+        """The file's bytes, or None where there is none."""
+        try:
+            return (self.path / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, data: bytes) -> None:
+        """Replaces the file, durably: temporary file, sync, rename, sync of the folder."""
+        target = self.path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.tmp")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, self._mode)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+        _sync_folder(target.parent)
+
+    def append(self, name: str, data: bytes, at: int) -> None:
+        """Adds bytes to a file that now has `at` bytes. Raises IntegrityError if it has another length."""
+        descriptor = os.open(self.path / name, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, self._mode)
+        with os.fdopen(descriptor, "wb") as file:
+            if file.seek(0, os.SEEK_END) != at:
+                raise IntegrityError(f"{name} has another length than the log: somebody else writes to it")
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def erase(self, names: Sequence[str]) -> None:
+        """Removes the files, durably."""
+        for name in names:
+            (self.path / name).unlink(missing_ok=True)
+        for folder in {(self.path / name).parent for name in names}:
+            _sync_folder(folder)
+
+    def names(self) -> list[str]:
+        """Every file below, as a relative path."""
+        return sorted(str(p.relative_to(self.path)) for p in self.path.rglob("*") if p.is_file() or p.is_symlink())
+
+
+class MemoryFolder:
+    """The same, kept in memory: for the comparison runs of the lab, which are made to be thrown away."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, bytes] = {}
+
+    def read(self, name: str) -> bytes | None:
+        """The file's bytes, or None where there is none."""
+        return self._files.get(name)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Replaces the file."""
+        self._files[name] = data
+
+    def append(self, name: str, data: bytes, at: int) -> None:
+        """Adds bytes to a file."""
+        self._files[name] = self._files.get(name, b"") + data
+
+    def erase(self, names: Sequence[str]) -> None:
+        """Removes the files."""
+        for name in names:
+            self._files.pop(name, None)
+
+    def names(self) -> list[str]:
+        """Every file, sorted."""
+        return sorted(self._files)
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _connect(path: Path | None, schema: str) -> sqlite3.Connection:
+    """An open database; in memory without a path. Raises ConflictError for one that cannot be used."""
+    try:
+        if path is not None:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+        database = sqlite3.connect(path or ":memory:", isolation_level=None, check_same_thread=False, timeout=30)
+        database.execute("pragma journal_mode=wal")
+        database.execute("pragma synchronous=full")
+        database.execute("pragma secure_delete=on")
+        database.executescript(schema)
+    except (OSError, sqlite3.Error) as error:
+        raise ConflictError(f"cannot open the state {path}: {error}") from None
+    return database
+
+
+@contextmanager
+def _transaction(database: sqlite3.Connection) -> Iterator[None]:
+    """All of the block or nothing of it, and the only writer meanwhile."""
+    database.execute("begin immediate")
+    try:
+        yield
+    except BaseException:
+        database.execute("rollback")
+        raise
+    database.execute("commit")
+
+
+# ------------------------------------------------------------------------------------------------------------- ledger
+
+
+class LedgerStore:
+    """Privacy charges, kept by dataset and apart from any run: a new run on the same data finds the old charges."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._database = _connect(path, _LEDGER_SCHEMA)
+
+    def reserve(self, new: Reservation, charge: Callable[[Sequence[Reservation], Reservation], Receipt]) -> Receipt:
+        """Runs `charge` on the dataset's history and makes the new charge durable, in one transaction."""
+        with _transaction(self._database):
+            rows = self._database.execute(
+                "select reservation from charge where dataset = ? or key = ? order by id", (new.dataset, new.key)
+            )
+            history = [Reservation(**json.loads(row[0])) for row in rows]
+            receipt = charge(history, new)
+            self._database.execute(
+                "insert or ignore into charge(key, dataset, reservation) values (?, ?, ?)",
+                (new.key, new.dataset, json.dumps(asdict(new))),
+            )
+        return receipt
+
+    def close(self) -> None:
+        """Closes the database."""
+        self._database.close()
+
+
+# ---------------------------------------------------------------------------------------------------------------- run
+
+
+class RunStore:
+    """Everything durable of one run. `root` None keeps it in memory."""
+
+    def __init__(self, root: Path | None, entropy: Entropy) -> None:
+        self._entropy = entropy
+        self._lock: int | None = None
+        if root is None:
+            self.public: Folder | MemoryFolder = MemoryFolder()
+            self._state: Folder | MemoryFolder = MemoryFolder()
+            self._database = _connect(None, _SCHEMA)
+        else:
+            self._state = Folder(root / "state", secret=True)
+            self._lock = _lock(root / "state" / "lock")
+            self.public = Folder(root / "public", secret=False)
+            self._database = _connect(root / "state" / "state.db", _SCHEMA)
+        self._keys: dict[tuple[int, int], bytes] = {}
+        self._copied = len(self.public.read("log.jsonl") or b"")
+
+    def close(self) -> None:
+        """Closes the database, without what was not committed, and lets another process in."""
+        self._database.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    # -- the open transaction
+
+    def commit(self) -> None:
+        """Makes durable all that was recorded until now. Raises LogUnavailable if the disk refuses."""
+        if not self._database.in_transaction:
+            return
+        try:
+            self._database.execute("commit")
+        except sqlite3.Error as error:
+            raise LogUnavailable(f"the state cannot be written: {error}", hint="free the disk, then resume") from None
+
+    def _write(self, statement: str, values: Sequence[Any]) -> None:
+        try:
+            if not self._database.in_transaction:
+                self._database.execute("begin immediate")
+            self._database.execute(statement, values)
+        except sqlite3.Error as error:
+            raise LogUnavailable(f"the state cannot be written: {error}", hint="free the disk, then resume") from None
+
+    # -- the journal
+
+    def recall(self, key: EffectKey) -> tuple[str, bytes] | None:
+        """The question's hash and the answer that the journal holds under `key`, or None."""
+        row = self._database.execute(
+            "select question, answer, blob from journal where party = ? and round = ? and attempt = ? and idx = ?",
+            (key.party, key.round, key.attempt, key.index),
+        ).fetchone()
+        if row is None:
+            return None
+        sealed = row[1] if row[2] is None else self._state.read(f"blobs/{row[2]}")
+        if sealed is None or (row[2] is not None and digest("blob", sealed) != row[2]):
+            raise IntegrityError(f"the journal's answer {key} is gone or was changed")
+        return row[0], _unseal(self._party_key(key), sealed, str(key))
+
+    def record(self, key: EffectKey, question: bytes, answer: bytes) -> None:
+        """Keeps an answer, encrypted under the round's key; a large one as a file of its own, written first."""
+        sealed: bytes | None = _seal(self._party_key(key), answer, str(key), self._entropy)
+        blob = None
+        if sealed is not None and len(sealed) > INLINE_BYTES:
+            blob = digest("blob", sealed)
+            self._state.write(f"blobs/{blob}", sealed)
+            sealed = None
+        place = (key.party, key.round, key.attempt, key.index)
+        values = (*place, self.question_hash(key, question), sealed, blob)
+        self._write("insert into journal values (?, ?, ?, ?, ?, ?, ?)", values)
+
+    def question_hash(self, key: EffectKey, question: bytes) -> str:
+        """A keyed hash: whoever reads the journal learns nothing about what was asked."""
+        return digest("question", self._round_key(key.round, key.attempt) + question)
+
+    def _round_key(self, number: int, attempt: int) -> bytes:
+        """The key of one attempt's journal: a file outside the database, erased when the round closes."""
+        if (number, attempt) not in self._keys:
+            self._keys[number, attempt] = self.secret(f"keys/{number}-{attempt}", KEY_BYTES, self._entropy)
+        return self._keys[number, attempt]
+
+    def _party_key(self, key: EffectKey) -> AESGCM:
+        return AESGCM(expand(self._round_key(key.round, key.attempt), f"journal/{key.party}", KEY_BYTES))
+
+    # -- sealed attempts
+
+    def seal(self, number: int, outcome: bytes, *, incumbent: str) -> None:
+        """Ends an attempt; `number` is the last closed round. Its outcome is durable, its journal and keys are gone.
+
+        Of the models only the incumbent stays. A crash inside leaves files that nothing refers to; the next seal
+        erases them.
+        """
+        self._write("insert into sealed(outcome) values (?)", (outcome,))
+        self._write("delete from journal", ())
+        self._write("delete from member where round < ?", (number,))
+        self.commit()
+        self._keys.clear()
+        kept = f"models/{incumbent}"
+        gone = [n for n in self._state.names() if n.startswith(("keys/", "blobs/", "models/")) and n != kept]
+        self._state.erase(gone)
+
+    def last_sealed(self) -> bytes | None:
+        """The outcome of the last attempt that was sealed."""
+        row = self._database.execute("select outcome from sealed order by id desc limit 1").fetchone()
+        return None if row is None else bytes(row[0])
+
+    def outcomes(self) -> list[bytes]:
+        """Outcomes of all sealed attempts, in order."""
+        return [bytes(row[0]) for row in self._database.execute("select outcome from sealed order by id")]
+
+    # -- models
+
+    def keep_model(self, name: str, data: bytes) -> None:
+        """Makes a model durable under its hash."""
+        if self._state.read(f"models/{name}") != data:
+            self.commit()
+            self._state.write(f"models/{name}", data)
+
+    def model(self, name: str) -> bytes:
+        """The model of that hash. Raises IntegrityError if it is not here."""
+        held = self._state.read(f"models/{name}")
+        if held is None:
+            raise IntegrityError(f"the state lacks model {name}")
+        return held
+
+    # -- members
+
+    def member_state(self, member: str, number: int, key: bytes) -> bytes | None:
+        """What `member` kept at the end of the last round before `number`, decrypted under its own key."""
+        row = self._database.execute(
+            "select state, round from member where id = ? and round < ? order by round desc limit 1", (member, number)
+        ).fetchone()
+        return None if row is None else _unseal(AESGCM(key), bytes(row[0]), f"{member}/{row[1]}")
+
+    def keep_member_state(self, member: str, number: int, key: bytes, state: bytes) -> None:
+        """Keeps a member's own state after round `number`, encrypted under its own key."""
+        sealed = _seal(AESGCM(key), state, f"{member}/{number}", self._entropy)
+        self._write("insert or replace into member values (?, ?, ?)", (member, number, sealed))
+
+    def keep_receipt(self, member: str, number: int, attempt: int, receipt: str) -> None:
+        """The member's copy of a receipt, committed together with the answer that it is for."""
+        self._write("insert or ignore into receipt values (?, ?, ?, ?)", (member, number, attempt, receipt))
+
+    def receipts(self, member: str) -> list[tuple[int, int, str]]:
+        """All receipts of a member: (round, attempt, receipt)."""
+        rows = self._database.execute("select round, attempt, receipt from receipt where member = ?", (member,))
+        return sorted((int(r), int(a), str(t)) for r, a, t in rows)
+
+    # -- the log
+
+    def leaves(self, first: int = 0) -> list[bytes]:
+        """Log entries from index `first` on, in order."""
+        rows = self._database.execute("select leaf from log where idx >= ? order by idx", (first,))
+        return [bytes(row[0]) for row in rows]
+
+    def appended(self, key: EffectKey) -> int | None:
+        """How long the log was after the append of `key`, or None if that never happened."""
+        row = self._database.execute("select max(idx) from log where key = ?", (str(key),)).fetchone()
+        return None if row[0] is None else int(row[0]) + 1
+
+    def append_log(self, key: EffectKey, first: int, leaves: Sequence[bytes]) -> None:
+        """Makes leaves durable from index `first` on, with everything recorded before. Raises LogUnavailable."""
+        for index, leaf in enumerate(leaves, first):
+            self._write("insert into log values (?, ?, ?)", (index, str(key), leaf))
+        self.commit()
+
+    def publish(self, files: Mapping[str, bytes], checkpoint: bytes) -> None:
+        """Log copy, checkpoint, then `files`, durably in this order. Raises LogUnavailable or ConflictError.
+
+        A name that is published already keeps its bytes; other bytes under it are refused.
+        """
+        self.commit()
+        try:
+            self._copy_log()
+            self.public.write("checkpoint", checkpoint)
+            for name, data in files.items():
+                held = self.public.read(name)
+                if held is not None and held != data:
+                    raise ConflictError(f"{name} was published before with other bytes")
+                if held is None:
+                    self.public.write(name, data)
+        except OSError as error:
+            raise LogUnavailable(f"cannot publish: {error}", hint="free the disk, then resume") from None
+
+    def _copy_log(self) -> None:
+        """The public log made equal to the database's. The copy is append-only; a torn tail is written again."""
+        whole = b"".join(leaf + b"\n" for leaf in self.leaves())
+        held = self.public.read("log.jsonl") or b""
+        if len(held) == self._copied and whole.startswith(held):
+            self.public.append("log.jsonl", whole[len(held) :], len(held))
+        else:
+            self.public.write("log.jsonl", whole)
+        self._copied = len(whole)
+
+    # -- secrets of the run
+
+    def secret(self, name: str, size: int, entropy: Entropy) -> bytes:
+        """A secret, drawn once and kept in a file of its own."""
+        held = self._state.read(name)
+        if held is None:
+            held = entropy(size)
+            self._state.write(name, held)
+        if len(held) != size:
+            raise IntegrityError(f"the secret {name} has {len(held)} bytes, expected {size}")
+        return held
+
+
+def read_public(root: Path) -> dict[str, bytes]:
+    """Every file of a public folder by its name. Raises IntegrityError for a link, which could point anywhere."""
+    folder = root / "public" if (root / "public").is_dir() else root
+    if not folder.is_dir():
+        raise PhalanxError(f"no run at {root}")
+    files: dict[str, bytes] = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise IntegrityError(f"{name} is not a plain file")
+        if path.is_file():
+            files[name] = path.read_bytes()
+    return files
+
+
+def write_report(path: Path, data: bytes) -> None:
+    """A report or result for people, replaced whole."""
+    Folder(path.parent, secret=False).write(path.name, data)
+
+
+def _lock(path: Path) -> int:
+    """The lock that keeps a second coordinator off the same state. Raises ConflictError."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise ConflictError(f"another process runs on {path.parent}", hint="wait for it or end it") from None
+    return descriptor
+
+
+def _seal(key: AESGCM, data: bytes, name: str, entropy: Entropy) -> bytes:
+    nonce = entropy(_NONCE_BYTES)
+    return nonce + key.encrypt(nonce, data, name.encode())
+
+
+def _unseal(key: AESGCM, sealed: bytes, name: str) -> bytes:
+    try:
+        return key.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], name.encode())
+    except InvalidTag:
+        raise IntegrityError(f"{name} does not open: it was changed, or its key is gone") from None

@@ -1,0 +1,183 @@
+"""A small run, made as the coordinator makes one, by an operator who can also be told to cheat.
+
+Two rounds, four members and a revoked one, central noise. Round 1 passes with one update refused; the first attempt of
+round 2 fails, the second passes. Everything is derived from the names: the same arguments, the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Any
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.stats import norm
+
+from phalanx.audit import Entry, Log, LoggedUpdate, Moment, PrivacyPlan, entries, log_origin, sign_checkpoint
+from phalanx.canonical import digest, encode, model_digest
+from phalanx.release import file_digest, initial_release, publish, release_files, to_safetensors
+from phalanx.signing import SigningKey, fingerprint
+from phalanx.types import (
+    F32,
+    Approved,
+    Binding,
+    Candidate,
+    Checkpoint,
+    Layout,
+    MemberId,
+    Reason,
+    Refusal,
+    TensorSpec,
+    Verdict,
+)
+
+MEMBERS = tuple(MemberId(name) for name in ("ash", "birch", "cedar", "fir"))
+REVOKED = MemberId("yew")
+LAYOUT = Layout((TensorSpec("weight", (2, 2), 0), TensorSpec("bias", (2,), 4)))  # not in the order of names
+RULE = "norm-clip(1) >> mean"
+PLAN = PrivacyPlan(unit="member", noise_multiplier=4.0, delta=1e-5, epsilon_budget=3.0, rounds=2)
+VERDICT = Verdict(passed=True, test="mcnemar", p_value=0.25, worse=1, better=3, voters=4)
+
+
+def key_of(name: str) -> SigningKey:
+    return SigningKey.from_seed(hashlib.sha256(name.encode()).digest())
+
+
+def hash_of(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def model_of(run: str, version: int) -> F32:
+    return np.random.default_rng([len(run), *run.encode(), version]).normal(size=LAYOUT.d).astype(np.float32)
+
+
+def independent_epsilon(charges: int, sigma: float = 4.0, delta: float = 1e-5) -> float:
+    """Balle and Wang's formula by scipy, rounded up to 1e-3 as the ledger does."""
+    mu = math.sqrt(charges) / sigma
+
+    def excess(epsilon: float) -> float:
+        upper = norm.logcdf(mu / 2 - epsilon / mu)
+        return float(np.exp(upper) - np.exp(epsilon + norm.logcdf(-mu / 2 - epsilon / mu))) - delta
+
+    return math.ceil(float(brentq(excess, 0.0, 500.0, xtol=1e-12)) * 1000) / 1000
+
+
+def federation_file(operator: SigningKey, owner: str = "") -> bytes:
+    members = [
+        {"id": name, "public": key_of(owner + name).public, "revoked": name == REVOKED, "weight_cap": 0.5}
+        for name in (*MEMBERS, REVOKED)
+    ]
+    body = {"federation": "grove", "members": members, "operator": operator.public, "version": 1}
+    return encode({"body": body, "signature": operator.sign("federation", encode(body))})
+
+
+def config_file(run: str) -> bytes:
+    return encode({"rounds": 2, "rule": RULE, "run": run})
+
+
+class Run:
+    """One run of one operator: its honest entries, and the folder that its keys sign over any entries at all."""
+
+    def __init__(self, run: str = "run-1", operator: str = "operator", owner: str = "") -> None:
+        self.run, self.owner, self.key = run, owner, key_of(operator)
+        self.federation, self.config = federation_file(self.key, owner), config_file(run)
+        self.fingerprint = fingerprint(self.key.public)
+
+    def binding(self, round: int, attempt: int, base: int) -> Binding:
+        nonce = hash_of(f"nonce {self.run} {round} {attempt}")[:32]
+        model = model_digest(model_of(self.run, base))
+        return Binding("grove", self.run, round, attempt, model, digest("config", self.config), nonce)
+
+    def update(self, member: MemberId, binding: Binding) -> LoggedUpdate:
+        receipt = hash_of(f"manifest {member} {binding.as_json()}")
+        signature = key_of(self.owner + member).sign("update", receipt.encode())
+        return LoggedUpdate(member, receipt, signature)
+
+    def genesis(self, plan: PrivacyPlan | None = PLAN) -> Entry:
+        return entries.genesis(
+            Moment(1000),
+            federation="grove",
+            run=self.run,
+            roster=digest("file", self.federation),
+            config=digest("config", self.config),
+            operator=self.fingerprint,
+            model=model_digest(model_of(self.run, 0)),
+            privacy=plan,
+        )
+
+    def released(self, at: Moment, version: int) -> Entry:
+        model = model_of(self.run, version)
+        file = file_digest(to_safetensors(model, LAYOUT))
+        return entries.release(at, version=version, parameters=model_digest(model), file=file)
+
+    def opened(self, binding: Binding) -> Entry:
+        key = hash_of(f"round key {binding.nonce}")
+        time = 1000 + 10 * binding.round + binding.attempt
+        return entries.round_open(time, binding=binding, round_key=key, rule=RULE, invited=MEMBERS)
+
+    def attempt(self, binding: Binding, version: int) -> list[Entry]:
+        """An attempt that ends in the release of `version`: fir's update is too long, the others count."""
+        at = Moment(1005 + 10 * binding.round, binding.round, binding.attempt)
+        accepted = MEMBERS[:3]
+        refused = [Refusal(MEMBERS[3], Reason.NORM_TOO_LARGE, "norm 9.5, the bound is 2")]
+        candidate = model_digest(model_of(self.run, version))
+        epsilon = independent_epsilon(version)
+        return [
+            self.opened(binding),
+            entries.updates(at, [self.update(member, binding) for member in MEMBERS]),
+            entries.cohort(at, accepted=accepted, refused=refused, weights={name: 1 / 3 for name in accepted}),
+            entries.charge(at, plan=PLAN, epsilon=epsilon, parties=None, reservation=f"{self.run}/{version}"),
+            entries.aggregate(at, rule=RULE, vector=hash_of(f"aggregate {version}"), l2_sensitivity=0.25),
+            entries.decision(at, verdict=VERDICT, candidate=candidate),
+            self.released(at, version),
+        ]
+
+    def entries(self) -> list[Entry]:
+        failed = self.binding(2, 1, base=1)
+        return [
+            self.genesis(),
+            self.released(Moment(1000), 0),
+            *self.attempt(self.binding(1, 1, base=0), 1),
+            self.opened(failed),
+            entries.attempt_failed(Moment(1022, 2, 1), reason="1 of 4 members answered, 3 are needed"),
+            *self.attempt(self.binding(2, 2, base=1), 2),
+            entries.finished(Moment(1030, 2, 2)),
+        ]
+
+    def checkpoint(self, log: Log) -> Checkpoint:
+        return sign_checkpoint(log_origin("grove", self.run), log.size, log.root, self.key)
+
+    def folder(self, told: list[Entry] | None = None) -> dict[str, bytes]:
+        """The public folder over the entries `told`, every signature in it the operator's own."""
+        log, files, lines = Log(), {"federation.json": self.federation, "config.json": self.config}, []
+        for entry in self.entries() if told is None else told:
+            lines.append(log.append(entry) + b"\n")
+            if entry["kind"] == "release":
+                files |= self.publish(entry, log)
+        files["log.jsonl"] = b"".join(lines)
+        files["checkpoint"] = self.checkpoint(log).note
+        return files
+
+    def publish(self, entry: Entry, log: Log) -> dict[str, bytes]:
+        version, head, config = entry["version"], self.checkpoint(log), digest("config", self.config)
+        model = model_of(self.run, version)
+        if version == 0:
+            return release_files(
+                initial_release(
+                    model, head, federation="grove", run=self.run, config=config, layout=LAYOUT, entry=log.size - 1,
+                    key=self.key,
+                )
+            )  # fmt: skip
+        base = model_digest(model_of(self.run, version - 1))
+        binding = self.binding(entry["round"], entry["attempt"], base=version - 1)
+        approved = Approved(Candidate(model, model_digest(model), base, binding), VERDICT)
+        return release_files(
+            publish(
+                approved, head, version=version, previous=version - 1, layout=LAYOUT, entry=log.size - 1, key=self.key
+            )
+        )
+
+
+def find(told: list[Entry], kind: str, nth: int = 0) -> dict[str, Any]:
+    return [entry for entry in told if entry["kind"] == kind][nth]
