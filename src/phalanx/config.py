@@ -269,6 +269,11 @@ def _check_rows(settings: Settings) -> None:
 
 
 def _check_privacy(settings: Settings) -> None:
+    if settings.screening.unsafe_accept_all and (settings.privacy or settings.chain != Chain((), Mean())):
+        raise RuleRefused(
+            f"screening.unsafe_accept_all runs plain federated averaging, without {settings.chain} and without privacy",
+            hint='remove it, or use rule = "mean" alone',
+        )
     mechanism = settings.mechanism
     if isinstance(mechanism, MemberPrivacy) and settings.chain.l2_sensitivity(len(settings.members)) is None:
         raise RuleRefused(

@@ -1,7 +1,8 @@
 """Aggregation rules as frozen values: what to do, how many rows it needs, how far one member can move the result.
 
 A rule says nothing about how it is computed: `phalanx.aggregation` runs it in the clear. Rules come in two families:
-functions of the Gram matrix, and coordinate-wise rules. Pre-steps compose with `>>`: `ARC(f=2) >> NNM(f=2) >> CAF(f=2)`.
+functions of the Gram matrix, and coordinate-wise rules. Pre-steps compose with `>>`:
+`ARC(f=2) >> NNM(f=2) >> CAF(f=2)`.
 
 Letters: `n` rows, `f` hostile rows tolerated.
 """
@@ -98,7 +99,10 @@ class MultiKrum(_Rule):
 
 @dataclass(frozen=True, slots=True)
 class CAF(_Rule):
-    """Covariance-bound-agnostic filter: weights shrink along the top eigenvector. n > 2f.  Allouah et al., ICML 2025."""
+    """Covariance-bound-agnostic filter: weights shrink along the top eigenvector.  Allouah et al., ICML 2025.
+
+    n > 2f.
+    """
 
     f: int
     name = "caf"
@@ -166,7 +170,10 @@ class NormClip(_PreStep):
 
 @dataclass(frozen=True, slots=True)
 class NNM(_PreStep):
-    """Each row becomes the mean of the n-f rows nearest to it, itself included. n > 2f.  Allouah et al., AISTATS 2023."""
+    """Each row becomes the mean of the n-f rows nearest to it, itself included.  Allouah et al., AISTATS 2023.
+
+    n > 2f.
+    """
 
     f: int
     name = "nnm"

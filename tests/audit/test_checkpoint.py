@@ -6,7 +6,7 @@ import base64
 import hashlib
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from phalanx.audit import log_origin, open_checkpoint, sign_checkpoint
 from phalanx.errors import BadSignature, IntegrityError, LogInconsistent, NotCanonical
@@ -59,8 +59,6 @@ def test_a_signature_moved_to_another_tree_head_does_not_verify() -> None:
 
 def _signed_as_is(text: str) -> bytes:
     """A note over any text at all, with the operator's own valid signature."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
     key_id = hashlib.sha256(ORIGIN.encode() + b"\n\x01" + bytes.fromhex(KEY.public)).digest()[:4]
     signature = Ed25519PrivateKey.from_private_bytes(KEY.seed).sign(text.encode())
     return f"{text}\n— {ORIGIN} {base64.b64encode(key_id + signature).decode()}\n".encode()

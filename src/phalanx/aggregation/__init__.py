@@ -1,6 +1,7 @@
 """Many updates to one, robustly: `aggregate(rows, rule) -> (vector, report)`."""
 
 from phalanx.aggregation.aggregate import aggregate
+from phalanx.aggregation.unsafe_mean import unsafe_mean
 from phalanx.rules import ARC, CAF, NNM, Chain, Krum, Mean, Median, MultiKrum, NormClip, TrimmedMean
 
 __all__ = [
@@ -15,4 +16,5 @@ __all__ = [
     "NormClip",
     "TrimmedMean",
     "aggregate",
+    "unsafe_mean",
 ]

@@ -64,9 +64,11 @@ class Backdoor:
         return self.planted.evaluate(candidate, incumbent)
 
 
-def backdoor(data: MemberData, build: Callable[[MemberData], Trainer], *, target: int, boost: float) -> Trainer:
+def backdoor(
+    data: MemberData, build: Callable[[MemberData], Trainer], *, target: int, boost: float, size: int = 3
+) -> Trainer:
     """A member that plants the patch; `build` makes a trainer of data, with enough local steps to converge."""
-    return Backdoor(build(plant(data, target)), boost)
+    return Backdoor(build(plant(data, target, size=size)), boost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +76,12 @@ class NormMatched:
     """Sends the attacker's direction at the length of the update that the same member would honestly have sent.
 
     The honest update obeys the task, clip and noise included, so the norm no longer tells the two apart. The attacker's
-    own boost has no effect.
+    own boost has no effect. `scale` below 1 makes it a little shorter than honest ones, which selection rules prefer.
     """
 
     attacker: Trainer
     honest: Trainer
+    scale: float = 1.0
 
     @property
     def layout(self) -> Layout:
@@ -90,7 +93,8 @@ class NormMatched:
         d = model.size
         bad = self.attacker.train(model, task, None if state is None else state[:d])
         good = self.honest.train(model, task, None if state is None else state[d:])
-        return Trained(_at_length_of(bad.delta, good.delta), good.examples, np.concatenate([bad.state, good.state]))
+        delta = np.float32(self.scale) * _at_length_of(bad.delta, good.delta)
+        return Trained(delta, good.examples, np.concatenate([bad.state, good.state]))
 
     def evaluate(self, candidate: F32, incumbent: F32) -> Tally:
         """The attacker's tally."""

@@ -110,7 +110,7 @@ def receipt_of(manifest: bytes) -> str:
     return digest("receipt", manifest)
 
 
-# --------------------------------------------------------------------------------------------------- the receiver's side
+# -------------------------------------------------------------------------------------------------- the receiver's side
 
 
 def accept(terms: Terms, sender: MemberId, envelope: bytes) -> SealedUpdate | Refusal:

@@ -56,10 +56,10 @@ class TorchTrainer:
 
     def evaluate(self, candidate: F32, incumbent: F32) -> Tally:
         """See `Trainer`. An example with a non-finite output is one that the model has wrong."""
-        labels = self._labels(candidate)
-        finite = bool(np.isfinite(candidate).all() and (labels >= 0).all())
-        truth = self._data.y_held
-        return paired_tally(labels, self._labels(incumbent), truth, classes=self._data.classes, finite=finite)
+        labels, finite = self._labels(candidate)
+        before, _ = self._labels(incumbent)
+        finite = finite and bool(np.isfinite(candidate).all())
+        return paired_tally(labels, before, self._data.y_held, classes=self._data.classes, finite=finite)
 
     def gradient(self, model: F32) -> F32:
         """(d,): the gradient of the mean cross-entropy over the training examples. Not private."""
@@ -81,9 +81,15 @@ class TorchTrainer:
     def _example_loss(self, tensors: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
         return self._loss(tensors, x[None], y[None])
 
-    def _labels(self, model: F32) -> Labels:
-        """(h,) predictions for the held-out examples, -1 where an output is not finite."""
+    def _labels(self, model: F32) -> tuple[Labels, bool]:
+        """(h,) predictions for the held-out examples, and whether all outputs are finite.
+
+        -1 where an output is not finite or no class has the lead. A tie is no prediction: an untrained model of zeros
+        would otherwise have its first class wholly right, and no honest candidate could ever be as good there.
+        """
         with torch.no_grad():
             logits = functional_call(self._module, self._tensors(model), (self._x_held,))
-            labels = torch.where(logits.isfinite().all(dim=1), logits.argmax(dim=1), -1)
-        return labels.numpy()
+            finite = logits.isfinite().all(dim=1)
+            lead = (logits == logits.amax(dim=1, keepdim=True)).sum(dim=1) == 1
+            labels = torch.where(finite & lead, logits.argmax(dim=1), -1)
+        return labels.numpy(), bool(finite.all())

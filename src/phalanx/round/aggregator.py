@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from phalanx.aggregation import aggregate
+from phalanx.aggregation import aggregate, unsafe_mean
 from phalanx.channel.envelope import Directory, Opened, Terms, accept, open_ballot, open_envelopes, open_update
 from phalanx.channel.keys import SEED_BYTES, RoundKey
 from phalanx.entropy import KEY_BYTES
@@ -118,9 +118,11 @@ def screen_updates(
 
 
 def aggregate_cohort(
-    cohort: Cohort, rule: Chain, privacy: ExamplePrivacy | MemberPrivacy | None
+    cohort: Cohort, rule: Chain, policy: ScreeningPolicy, privacy: ExamplePrivacy | MemberPrivacy | None
 ) -> Corridor[Aggregate]:
     """The cohort's one update. Central noise: charge, then draw, then aggregate. Raises BudgetExhausted."""
+    if policy.unsafe_accept_all:
+        return aggregate_open(cohort, rule, unsafe_mean, None)
     if not isinstance(privacy, MemberPrivacy):
         return aggregate_open(cohort, rule, aggregate, None)
     mechanism = central_noise(rule, cohort.invited, privacy)

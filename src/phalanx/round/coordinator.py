@@ -2,8 +2,8 @@
 
     admit → ask → receive → open, screen → charge → aggregate → step → vote → decide → log → publish
 
-Log entries are durable before what they tell of becomes visible: the opening before members are asked, the charge before
-the candidate is shown to voters, the decision before the release.
+Log entries are durable before what they tell of becomes visible: the opening before members are asked, the charge
+before the candidate is shown to voters, the decision before the release.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from phalanx.admission import Roster, admit, select, sign_roster
 from phalanx.audit import entries
 from phalanx.audit.entries import LoggedUpdate, Moment, PrivacyPlan
 from phalanx.canonical import digest, model_digest
-from phalanx.channel.envelope import Directory, Terms, ballot_terms, update_terms
+from phalanx.channel.envelope import Directory, ballot_terms, update_terms
 from phalanx.channel.keys import RoundKey
 from phalanx.channel.order import TRAIN, VOTE, Order, sign_order
 from phalanx.errors import BudgetExhausted, QuorumError
@@ -193,12 +193,12 @@ def run_round(plan: Plan, standing: Standing, attempt: int) -> Corridor[tuple[St
         cohort, screening = yield from _gather(plan, current, standing)
     except QuorumError as error:
         return (yield from _fail(current, standing, error, charged=isinstance(plan.privacy, ExamplePrivacy)))
-    aggregate = yield from aggregate_cohort(cohort, plan.rule, plan.privacy)
+    aggregate = yield from aggregate_cohort(cohort, plan.rule, plan.screening, plan.privacy)
     candidate = step(aggregate, standing.model)
     yield from Keep(candidate.digest, candidate.model)
     yield from _log_aggregate(plan, current, aggregate, spent)
     try:
-        verdict = yield from _vote(plan, current, standing.model, candidate)
+        verdict = yield from _vote(plan, current, standing, candidate)
     except QuorumError as error:
         return (yield from _fail(current, standing, error, charged=plan.privacy is not None))
     checkpoint = yield from _decide(plan, current, standing, candidate, verdict)
@@ -339,15 +339,18 @@ def _log_aggregate(plan: Plan, current: _Attempt, aggregate: Aggregate, spent: f
     yield from Append((*charges, entry))
 
 
-def _vote(plan: Plan, current: _Attempt, incumbent: F32, candidate: Candidate) -> Corridor[Verdict]:
+def _vote(plan: Plan, current: _Attempt, standing: Standing, candidate: Candidate) -> Corridor[Verdict]:
     """The members' sealed ballots and the coordinator's own probe, where it has one."""
-    terms: Terms = ballot_terms(current.binding, plan.classes)
+    terms, incumbent = ballot_terms(current.binding, plan.classes), standing.model
     answers: list[Answer] = []
     if not plan.gate.unsafe_accept_all:
         answers = yield from _collect(current, _order(plan, current, VOTE, incumbent, candidate.model))
     ballots, refused = open_ballots(answers, terms, current.key, current.invitation.directory)
     own = yield from Evaluate(candidate.model, incumbent)
-    verdict = judge(ballots, own, plan.gate)
+    # Nobody ever tried version 0, and a model that answers one class always has that class wholly right: against it
+    # only the test over all classes means anything.
+    untried = standing.version == 0
+    verdict = judge(ballots, own, replace(plan.gate, class_significance=0.0) if untried else plan.gate)
     return replace(verdict, refused=(*refused, *verdict.refused))
 
 
