@@ -433,7 +433,7 @@ def read_public(root: Path) -> dict[str, bytes]:
     return files
 
 
-def write_report(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes) -> None:
     """A report or result for people, replaced whole."""
     Folder(path.parent, secret=False).write(path.name, data)
 

@@ -1,12 +1,13 @@
 """What the log says, one function for each kind of entry. `Log.append` gives an entry its index.
 
     log     = genesis release attempt* [finished | stopped]
-    attempt = round-open [updates [cohort [charge] [aggregate decision [release]]]] [attempt-failed]
+    attempt = round-open [charge] [updates [cohort [[charge] aggregate [decision [release]]]]] [attempt-failed]
 
 Rounds and attempts count from 1; genesis and the release of version 0, the initial model, carry round 0 and attempt 0.
 A `release` stands exactly where the decision passed. `attempt-failed` ends an attempt before its decision; the same
 round then opens again with the next attempt. `finished` stands between rounds, `stopped` also inside one; both carry
-the round and attempt last opened. Where genesis holds a privacy plan, every aggregate needs a charge before it.
+the round and attempt last opened. With a privacy plan of unit example every attempt opens with its charge, since
+members charge before they train; with unit member the charge stands before the aggregate that has the noise.
 
 Hashes are 64 hexadecimal characters. `audit.grammar` checks all of this again and shares nothing with this file.
 """
@@ -106,7 +107,7 @@ def charge(
 ) -> Entry:
     """A durable charge: `epsilon` spent so far, this one included, and its key in the ledger.
 
-    `parties`: the members that charged their own ledgers, or None where the coordinator's was charged.
+    `parties`: the members asked to charge their own ledgers, or None where the coordinator's is charged.
     """
     return _entry(
         "charge",

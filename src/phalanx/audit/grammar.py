@@ -19,20 +19,19 @@ from phalanx.audit.epsilon import epsilon_of
 from phalanx.audit.federation import Federation
 from phalanx.audit.schema import check_shape
 from phalanx.canonical import decode
-from phalanx.errors import LogInconsistent
 from phalanx.signing import fingerprint
 
 _SLACK = 1e-9  # rounding of float64 sums; no attack gains from it
 
 _IN_ATTEMPT = frozenset({"attempt-failed", "stopped"})
 _AFTER_ROUND = frozenset({"round-open", "finished", "stopped"})
-_NEXT: dict[str, frozenset[str]] = {  # what may follow; a passed decision is in _decision
+_NEXT: dict[str, frozenset[str]] = {  # what may follow, unless a rule below says otherwise
     "": frozenset({"genesis"}),
     "genesis": frozenset({"release"}),
     "release": _AFTER_ROUND,
     "round-open": _IN_ATTEMPT | {"updates"},
     "updates": _IN_ATTEMPT | {"cohort"},
-    "cohort": _IN_ATTEMPT | {"charge", "aggregate"},
+    "cohort": _IN_ATTEMPT | {"aggregate"},
     "charge": _IN_ATTEMPT | {"aggregate"},
     "aggregate": _IN_ATTEMPT | {"decision"},
     "decision": _AFTER_ROUND,
@@ -79,7 +78,7 @@ class History:
 
     folder: Folder
     run: str = ""
-    plan: Mapping[str, Any] | None = None
+    plan: Mapping[str, Any] = field(default_factory=dict)  # empty: nothing was promised
     last: Mapping[str, Any] = field(default_factory=lambda: {"kind": "", "time": 0, "round": 0, "attempt": 0})
     may_follow: frozenset[str] = _NEXT[""]
     entries: int = 0
@@ -88,7 +87,7 @@ class History:
     opened: Mapping[str, Any] = field(default_factory=dict)
     sent: frozenset[str] = frozenset()
     accepted: tuple[str, ...] = ()
-    charged: bool = False
+    charged: frozenset[str] = frozenset()
     candidate: str = ""
     releases: list[LoggedRelease] = field(default_factory=list)
     signatures: list[LoggedSignature] = field(default_factory=list)
@@ -139,8 +138,8 @@ def _genesis(history: History, entry: Mapping[str, Any]) -> None:
     require(entry["config"] == folder.config, "names another config.json than the one that is here")
     operator = fingerprint(folder.federation.operator)
     require(entry["operator"] == operator, f"names operator {entry['operator']!r}, federation.json {operator}")
-    history.run, history.plan, history.candidate = entry["run"], entry["privacy"], entry["model"]
-    history.epsilon = history.epsilon_recorded = None if history.plan is None else 0.0
+    history.run, history.plan, history.candidate = entry["run"], entry["privacy"] or {}, entry["model"]
+    history.epsilon = history.epsilon_recorded = 0.0 if history.plan else None
 
 
 def _round_open(history: History, entry: Mapping[str, Any]) -> None:
@@ -152,10 +151,11 @@ def _round_open(history: History, entry: Mapping[str, Any]) -> None:
     odd = sorted(name for name, value in entry["binding"].items() if value != expected[name])
     require(not odd, f"bound to other values than the run has: {odd}")
     _first_time(history, "nonce", entry["binding"]["nonce"])
-    plan = history.plan
-    require(plan is None or entry["round"] <= plan["rounds"], "a round more than the privacy plan has")
+    require(entry["round"] <= history.plan.get("rounds", entry["round"]), "a round more than the privacy plan has")
     _may_take_part(history, entry["invited"])
-    history.opened, history.sent, history.accepted, history.charged = entry, frozenset(), (), False
+    history.opened = entry
+    if history.plan.get("unit") == "example":  # members charge before they train: a failed attempt has cost them too
+        history.may_follow = frozenset({"charge"})
 
 
 def _may_take_part(history: History, members: Sequence[str]) -> None:
@@ -172,6 +172,8 @@ def _updates(history: History, entry: Mapping[str, Any]) -> None:
         _first_time(history, "receipt", row["receipt"])
         history.signatures.append(LoggedSignature(entry["index"], **row))
     history.sent = frozenset(row["member"] for row in entry["updates"])
+    uncharged = sorted(history.sent - history.charged) if history.plan.get("unit") == "example" else []
+    require(not uncharged, f"trained, but not charged: {uncharged}")
 
 
 def _cohort(history: History, entry: Mapping[str, Any]) -> None:
@@ -188,21 +190,20 @@ def _cohort(history: History, entry: Mapping[str, Any]) -> None:
         require(0 <= weight <= cap + _SLACK, f"weight of {name} is {weight!r}, its cap {cap!r}")
     require(not accepted or abs(math.fsum(weights.values()) - 1) <= _SLACK, "the weights do not sum to 1")
     history.accepted = tuple(accepted)
+    if history.plan.get("unit") == "member":
+        history.may_follow = _IN_ATTEMPT | {"charge"}
     history.refusals.update((row["member"], row["reason"]) for row in entry["refused"])
 
 
 def _charge(history: History, entry: Mapping[str, Any]) -> None:
     plan, parties = history.plan, entry["parties"]
-    if plan is None:
-        raise LogInconsistent("a charge in a run without a privacy plan")
     odd = [name for name in ("unit", "noise_multiplier", "delta") if entry[name] != plan[name]]
     require(not odd, f"other than the privacy plan: {odd}")
     require((parties == "coordinator") == (plan["unit"] == "member"), f"unit {plan['unit']}, but parties are {parties}")
     if parties == "coordinator":
         parties = [parties]
     else:
-        uncharged = sorted(set(history.accepted) - set(parties))
-        require(not uncharged, f"accepted, but not charged: {uncharged}")
+        history.may_follow = _IN_ATTEMPT | {"updates"}
         uninvited = sorted(set(parties) - set(history.opened["invited"]))
         require(not uninvited, f"charged, but not invited: {uninvited}")
     _first_time(history, "reservation", entry["reservation"])
@@ -210,7 +211,7 @@ def _charge(history: History, entry: Mapping[str, Any]) -> None:
     for party in parties:
         history.spent[party] = history.spent.get(party, 0.0) + plan["noise_multiplier"] ** -2
     _check_epsilon(history, plan, entry["epsilon"])
-    history.charged = True
+    history.charged = frozenset(parties)
 
 
 def _check_epsilon(history: History, plan: Mapping[str, Any], recorded: float) -> None:
@@ -231,10 +232,8 @@ def _aggregate(history: History, entry: Mapping[str, Any]) -> None:
     require(len(history.accepted) > 0, "an aggregate of nobody's updates")
     rule = history.opened["rule"]
     require(entry["rule"] == rule, f"made by {entry['rule']!r}, the round was opened with {rule!r}")
-    plan = history.plan
-    require(plan is None or history.charged, "the privacy plan asks for a charge before every aggregate")
-    member_level = plan is not None and plan["unit"] == "member"
-    require(not member_level or entry["l2_sensitivity"] is not None, "central noise for an unknown l2 sensitivity")
+    central = history.plan.get("unit") == "member"
+    require(not central or entry["l2_sensitivity"] is not None, "central noise for an unknown l2 sensitivity")
 
 
 def _decision(history: History, entry: Mapping[str, Any]) -> None:

@@ -22,6 +22,11 @@ from phalanx.learning.tally import paired_tally
 from phalanx.types import F32, Layout, Tally, Trained, TrainTask
 
 
+def use_one_thread() -> None:
+    """Keeps this process's torch to one thread: fastest for small models, and the parties share the cores anyway."""
+    torch.set_num_threads(1)
+
+
 class TorchTrainer:
     """Full-batch descent on the member's training examples; DP-SGD when the task has privacy.
 

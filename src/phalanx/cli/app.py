@@ -1,0 +1,110 @@
+"""`phalanx`: its commands and their options. What each does is in a file of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from phalanx import __version__
+from phalanx.cli.output import Format, Output, run
+
+app = typer.Typer(
+    help="Train together, stay safe: federated learning that is admitted, sealed, screened, robust, private, gated, "
+    "logged and signed.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+audit = typer.Typer(help="Verify a run offline, trusting nobody.", no_args_is_help=True)
+app.add_typer(audit, name="audit")
+
+FormatOption = Annotated[
+    Format, typer.Option("--format", help="text for people on stderr; json: one envelope on stdout")
+]
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"phalanx {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Exit codes: 0 ok · 1 gate failed or not established · 2 configuration · 3 not admitted · 4 no quorum ·
+    5 integrity · 6 privacy budget or policy · 7 conflict · 8 not available · 70 bug · 130, 143 interrupted."""
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the report, the run and its log.")] = Path("phalanx-demo"),
+    seed: Annotated[int, typer.Option(min=0, help="Chooses the split of the data over the organisations.")] = 0,
+    output_format: FormatOption = Format.TEXT,
+) -> None:
+    """Ten organisations train one model on real data while three of them attack it.
+
+    Example: phalanx demo --out phalanx-demo
+    """
+
+    def command(output: Output) -> None:
+        from phalanx.cli.demo import show_demo  # only this command needs torch and scikit-learn
+
+        show_demo(out, seed, output)
+
+    run(output_format, command)
+
+
+@app.command("run")
+def run_(
+    config: Annotated[Path, typer.Argument(help="A phalanx.toml; see examples/.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; by default NAME-run beside the file.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")] = False,
+    output_format: FormatOption = Format.TEXT,
+) -> None:
+    """Train by a configuration and your own Python function, with every control that the file asks for.
+
+    Example: phalanx run examples/digits/phalanx.toml
+    """
+
+    def command(output: Output) -> None:
+        from phalanx.cli.train import train
+
+        train(config, out, resume, output)
+
+    run(output_format, command)
+
+
+@audit.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="A run's folder, or its public folder alone.")],
+    trust: Annotated[
+        str | None, typer.Option(help="The operator's fingerprint, as it reached you over another channel.")
+    ] = None,
+    output_format: FormatOption = Format.TEXT,
+) -> None:
+    """Check log, privacy, votes and models of a run. Works offline and needs no server.
+
+    Exit 0: all fits and the operator is the trusted one. Exit 1: all fits, but without --trust anybody could have made
+    it. Exit 5: something does not fit; the message names it.
+
+    Example: phalanx audit verify phalanx-demo/run --trust sha256:…
+    """
+
+    def command(output: Output) -> None:
+        from phalanx.cli.verify import show_verification
+
+        show_verification(folder, trust, output)
+
+    run(output_format, command)
+
+
+def main() -> None:
+    """The `phalanx` command."""
+    app()

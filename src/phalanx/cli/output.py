@@ -1,0 +1,93 @@
+"""What every command prints: people read stderr, machines one JSON envelope on stdout; errors become exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from types import FrameType
+from typing import Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from phalanx.errors import PhalanxError
+
+SCHEMA_VERSION = "1"
+INTERRUPTED, TERMINATED, BUG = 130, 143, 70
+
+
+class Format(StrEnum):
+    """How results are printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One command's output."""
+
+    format: Format
+    people: Console
+
+    def say(self, text: str = "") -> None:
+        """A line for people, on stderr."""
+        self.people.print(text, highlight=False, soft_wrap=True)
+
+    def succeed(self, data: dict[str, Any]) -> None:
+        """Prints the envelope of a command that did what it was asked."""
+        self._envelope("ok", 0, {"data": data})
+
+    def fail(
+        self, exit_code: int, error_code: str, message: str, hint: str, data: dict[str, Any] | None = None
+    ) -> NoReturn:
+        """Says what happened and what to do, and ends with `exit_code`."""
+        self._envelope(
+            "error", exit_code, {"error_code": error_code, "message": message, "hint": hint, "data": data or {}}
+        )
+        self.people.print(f"[bold red]{error_code}[/]: ", end="", highlight=False)
+        self.people.print(message, markup=False, highlight=False, soft_wrap=True)
+        if hint:
+            self.people.print(f"  → {hint}", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(exit_code)
+
+    def _envelope(self, status: str, exit_code: int, rest: dict[str, Any]) -> None:
+        if self.format is Format.JSON:
+            head = {"schema_version": SCHEMA_VERSION, "status": status, "exit_code": exit_code}
+            sys.stdout.write(json.dumps(head | rest, allow_nan=False) + "\n")
+
+
+def run(output_format: Format, command: Callable[[Output], None]) -> None:
+    """Runs a command; every failure is one sentence, a hint and an exit code, never a traceback without cause."""
+    output = Output(output_format, Console(stderr=True))
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    try:
+        command(output)
+    except PhalanxError as error:
+        output.fail(error.exit_code, type(error).__name__, error.message, error.hint)
+    except KeyboardInterrupt:
+        output.fail(INTERRUPTED, "Interrupted", "interrupted", "phalanx run CONFIG --resume goes on from here")
+    except _Terminated:
+        output.fail(TERMINATED, "Terminated", "terminated", "phalanx run CONFIG --resume goes on from here")
+    except BrokenPipeError:
+        os._exit(0)  # the reader of our output has gone; there is nobody left to tell
+    except typer.Exit:
+        raise
+    except Exception as error:
+        if os.environ.get("PHALANX_TRACEBACK"):
+            raise
+        hint = "this is a bug in Phalanx: run again with PHALANX_TRACEBACK=1 and report what it prints"
+        output.fail(BUG, "Bug", f"{type(error).__name__}: {error}", hint)
+
+
+class _Terminated(BaseException):
+    """SIGTERM arrived: stop where we are; what is durable is durable."""
+
+
+def _on_sigterm(number: int, frame: FrameType | None) -> NoReturn:
+    raise _Terminated

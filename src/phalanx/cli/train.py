@@ -1,0 +1,174 @@
+"""`phalanx run`: a user's configuration and a user's Python functions, every member in this process."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from rich.live import Live
+from rich.table import Table
+
+from phalanx.canonical import digest
+from phalanx.cli.output import Output
+from phalanx.config import Settings, read_config
+from phalanx.engine.assemble import Stores, assemble, edges_of
+from phalanx.engine.inprocess import InProcess
+from phalanx.entropy import system_entropy
+from phalanx.errors import ConfigError, ConflictError
+from phalanx.learning import FunctionTrainer, MemberData, Trainer, flatten, functions_of, hold_out, layout_of, unflatten
+from phalanx.learning.function import Functions
+from phalanx.round.coordinator import RoundRecord, Standing
+from phalanx.signing import fingerprint
+from phalanx.store import LedgerStore, RunStore
+from phalanx.types import F32, MemberId
+
+
+def train(config: Path, out: Path | None, resume: bool, output: Output) -> None:
+    """Runs the configuration, or goes on with it, and says where the results lie."""
+    settings = read_config(config)
+    root = out or config.with_name(f"{config.stem}-run")
+    _check_folder(root, resume)
+    module, code = _load(config.parent / settings.learning.module)
+    functions = functions_of(module)
+    sites = {member: _site(functions, settings, member) for member in settings.members}
+    trainers: dict[MemberId, Trainer] = {
+        member: FunctionTrainer(functions, data, settings.descent()) for member, data in sites.items()
+    }
+    initial = functions.initial_model()
+    stores = Stores(RunStore(root, system_entropy), LedgerStore(config.with_name("phalanx-ledger.db")))
+    try:
+        engine = assemble(
+            settings, trainers, classes=functions.classes, code=code, stores=stores, edges=edges_of(settings)
+        )
+        _banner(settings, output)
+        _run(engine, settings, flatten(initial, layout_of(initial)), output)
+        _conclude(engine, root, _accuracies(functions, sites, engine.model()), output)
+    finally:
+        stores.run.close()
+        stores.ledger.close()
+
+
+def _check_folder(root: Path, resume: bool) -> None:
+    started = (root / "state").exists()
+    if resume and not started:
+        raise ConfigError(f"there is no run to resume in {root}", hint="leave --resume out to start one")
+    if started and not resume:
+        raise ConflictError(
+            f"{root} already holds a run", hint="add --resume to go on with it, or choose another --out"
+        )
+
+
+def _load(path: Path) -> tuple[ModuleType, str]:
+    """The user's module and the hash of its code. It runs with this user's rights: it is the user's own."""
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot read learning.module {path}: {error.strerror}") from None
+    spec = importlib.util.spec_from_file_location("phalanx_member", path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"learning.module {path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ConfigError(f"learning.module {path} raised {type(error).__name__}: {error}") from error
+    return module, digest("code", source)
+
+
+def _site(functions: Functions, settings: Settings, member: MemberId) -> MemberData:
+    x, y = functions.load(member)
+    return hold_out(x, y, classes=functions.classes, member=member, fraction=settings.learning.held_out)
+
+
+def _accuracies(functions: Functions, sites: dict[MemberId, MemberData], model: F32) -> dict[MemberId, float]:
+    """The final model on each member's held-out examples: only in the lab can one process see them all."""
+    tensors = unflatten(model, layout_of(functions.initial_model()))
+    voters = {member: data for member, data in sites.items() if len(data.y_held)}
+    return {m: float((functions.predict(tensors, data.x_held) == data.y_held).mean()) for m, data in voters.items()}
+
+
+def _banner(settings: Settings, output: Output) -> None:
+    """What is in force, and what is not."""
+    output.say("[bold yellow]lab profile[/]: all members run in this process, and the coordinator sees their updates")
+    if settings.run.lab_seed is not None:
+        output.say(
+            "[bold red]NOT SECURE[/]: run.lab_seed replaces the system's entropy; nothing made with it is secret"
+        )
+    if settings.screening.unsafe_accept_all or settings.gate.unsafe_accept_all:
+        output.say("[bold red]NOT SECURE[/]: a control is switched off by unsafe_accept_all")
+    privacy = settings.mechanism
+    words = (
+        "none"
+        if privacy is None
+        else f"ε ≤ {privacy.epsilon:g} at δ = {privacy.delta:g}, σ = {privacy.noise_multiplier:g}"
+    )
+    output.say(f"{len(settings.members)} members, {settings.run.rounds} rounds, {settings.chain}, privacy: {words}")
+
+
+def _run(engine: InProcess, settings: Settings, initial: Any, output: Output) -> None:
+    total = settings.run.rounds
+    live = Live(console=output.people, refresh_per_second=8, transient=True)
+    with live:
+
+        def observe(record: RoundRecord, standing: Standing) -> None:
+            if output.people.is_terminal:
+                live.update(_table(record, total))
+            else:
+                output.say(_line(record, total))
+
+        engine.observe = observe
+        engine.run(initial)
+
+
+def _line(record: RoundRecord, total: int) -> str:
+    decision = "released" if record.verdict.passed else f"refused by the gate ({record.verdict.test})"
+    privacy = "" if record.epsilon is None else f", ε {record.epsilon:.3f}"
+    refused = "".join(f", {one.member} {one.reason}" for one in record.refused)
+    return f"round {record.round}/{total}: {len(record.accepted)} updates, {decision}{privacy}{refused}"
+
+
+def _table(record: RoundRecord, total: int) -> Table:
+    table = Table(box=None, header_style="dim")
+    for column in ("round", "updates", "gate", "ε", "refused"):
+        table.add_column(column)
+    table.add_row(
+        f"{record.round}/{total}",
+        str(len(record.accepted)),
+        "released" if record.verdict.passed else "refused",
+        "" if record.epsilon is None else f"{record.epsilon:.3f}",
+        ", ".join(f"{one.member} {one.reason}" for one in record.refused),
+    )
+    return table
+
+
+def _conclude(engine: InProcess, root: Path, accuracies: dict[MemberId, float], output: Output) -> None:
+    records = engine.records()
+    operator = fingerprint(engine.plan.operator.public)
+    for member, error in sorted(engine.member_errors.items()):
+        output.people.print(f"{member}: {error}", markup=False, highlight=False, style="yellow")
+    output.say(f"released version {records[-1].version} after {len(records)} rounds")
+    if accuracies:
+        worst = sorted(accuracies.items(), key=lambda one: one[1])
+        output.say(f"accuracy on the members' held-out examples: {np.mean(list(accuracies.values())):.1%} on average")
+        output.say("worst first: " + ", ".join(f"{member} {share:.1%}" for member, share in worst[:10]))
+    output.say("Verify it:")
+    command = f"phalanx audit verify {root} --trust {operator}"
+    output.people.print(f"  {command}", markup=False, highlight=False, soft_wrap=True, style="bold")
+    output.succeed(
+        {
+            "rounds": len(records),
+            "version": records[-1].version,
+            "model": records[-1].model,
+            "epsilon": records[-1].epsilon,
+            "accuracy": dict(sorted(accuracies.items())),
+            "refused": sorted({f"{one.member}: {one.reason}" for record in records for one in record.refused}),
+            "gate_refusals": sum(not record.verdict.passed for record in records),
+            "paths": {"public": str(root / "public"), "fingerprint": operator},
+            "verify": command,
+        }
+    )

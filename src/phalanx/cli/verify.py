@@ -1,0 +1,30 @@
+"""`phalanx audit verify`: the offline auditor for people."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from phalanx.audit import verify_run
+from phalanx.cli.output import Output
+from phalanx.store import read_public
+
+NOT_ESTABLISHED = 1
+
+
+def show_verification(folder: Path, trust: str | None, output: Output) -> None:
+    """Prints what a run's public folder proves. Raises IntegrityError, naming the entry or file."""
+    result = verify_run(read_public(folder), trust)
+    data = asdict(result)
+    for line in result.lines():
+        output.people.print(line, markup=False, highlight=False, soft_wrap=True)
+    if not result.origin_established:
+        output.fail(
+            NOT_ESTABLISHED,
+            "OriginNotEstablished",
+            "self-consistent, origin not established",
+            "pass --trust with the operator's fingerprint, from another channel than this folder",
+            data,
+        )
+    output.say("[bold green]verified[/]")
+    output.succeed(data)

@@ -1,0 +1,298 @@
+"""The report's statements: the verdict, the rebuilt digit, the prices, what is not protected, how to verify."""
+
+from __future__ import annotations
+
+from phalanx.gate import BLIND_SPOTS
+from phalanx.redteam.charts import difference_bar, digit
+from phalanx.redteam.markup import Html, data, el, join, table
+from phalanx.redteam.result import DemoResult, Leak, RunResult, Threat
+from phalanx.redteam.wording import (
+    NOT_FINITE,
+    NOT_RUN,
+    count,
+    decibel,
+    epsilon,
+    finite,
+    listed,
+    percent,
+    points,
+    small,
+    word,
+)
+
+DEFENDED = "private-attacked"  # all controls, all three attackers: the run that the page is about
+RUNS = (
+    "clean",
+    "undefended-backdoor",
+    "undefended-sign-flip",
+    "undefended-nan",
+    "robust",
+    "robust-attacked",
+    "robust-norm-matched",
+    "private",
+    "private-attacked",
+    "private-norm-matched",
+    "private-multi-krum-norm-matched",
+    "alone",
+)
+
+
+def names(result: DemoResult) -> tuple[str, ...]:
+    """Every run that there is or should be, in the scenario's order."""
+    return RUNS + tuple(name for name in result.runs if name not in RUNS)
+
+
+def accuracy(run: RunResult | None) -> str:
+    """The run's accuracy in words, whatever became of it."""
+    if run is None:
+        return NOT_RUN
+    return percent(run.accuracy) if run.finite else NOT_FINITE
+
+
+def backdoor(run: RunResult | None) -> str:
+    """The run's backdoor success in words."""
+    if run is None:
+        return NOT_RUN
+    return percent(run.backdoor_success) if run.finite else NOT_FINITE
+
+
+# ------------------------------------------------------------------------------------------------------------ opening
+
+
+def headline(result: DemoResult) -> str:
+    """Who trained, and how many of them attacked."""
+    return f"{count(len(result.split), 'organisation')} trained together, {word(len(result.hostile))} hostile".capitalize()
+
+
+def opening(result: DemoResult) -> Html:
+    """Title, the verdict in one sentence, and the key figures."""
+    trained = count(len(result.split), "organisation").capitalize()
+    attacked = f"{word(len(result.hostile)).capitalize()} of them attacked."
+    return join(
+        el("p", "Phalanx demo · federated learning under attack", class_="kicker"),
+        el("h1", f"{trained} trained one model together. {attacked}"),
+        el("p", sentence(result), class_="verdict"),
+        el("dl", *_figures(result), class_="figures"),
+    )
+
+
+def sentence(result: DemoResult) -> str:
+    """How many threats were stopped, and by name those that were not."""
+    by: dict[str, list[str]] = {}
+    for threat in result.threats:
+        by.setdefault(_outcome(threat, result), []).append(threat.threat)
+    held, failed = by.get("held", []), by.get("not held", [])
+    tried = len(held) + len(failed)
+    if not tried:
+        text = "No threat with a claimed defence was run, so nothing is claimed here."
+    elif not failed:
+        text = f"Phalanx stopped {'the one threat' if tried == 1 else f'all {word(tried)} threats'} it claims to stop."
+    else:
+        text = f"Phalanx stopped {word(len(held))} of the {count(tried, 'threat')} it claims to stop. "
+        text += f"Not stopped: {'; '.join(failed)}."
+    if claimless := by.get("no claim", []):
+        text += f" Shown without any claim of a defence: {'; '.join(claimless)}."
+    if absent := by.get(NOT_RUN, []):
+        text += f" Not run: {'; '.join(absent)}."
+    return text
+
+
+def _outcome(threat: Threat, result: DemoResult) -> str:
+    """A verdict without its run is no verdict. An empty `run` is a threat that no training run shows."""
+    if threat.run and threat.run not in result.runs:
+        return NOT_RUN
+    return "no claim" if threat.held is None else "held" if threat.held else "not held"
+
+
+def _figures(result: DemoResult) -> list[Html]:
+    run = result.runs.get(DEFENDED)
+    undefended = {name: result.runs.get(name) for name in RUNS if name.startswith("undefended-")}
+    before = [f"{name.removeprefix('undefended-')} {accuracy(one)}" for name, one in undefended.items()]
+    return [
+        _figure("Accuracy under attack", accuracy(run), f"Undefended: {', '.join(before)}."),
+        _figure("Backdoor succeeds", backdoor(run), f"Undefended: {backdoor(undefended['undefended-backdoor'])}."),
+        _figure("Privacy loss, at most", _epsilon(run), _unit(run)),
+        _figure("Members refused", *_refused(run, len(result.split))),
+        _figure("Refused by the gate", *_gate(run)),
+    ]
+
+
+def _figure(name: str, value: str, remark: str) -> Html:
+    words = None if value[:1].isdigit() or value.startswith("ε") else "words"
+    return el("div", el("dt", name), el("dd", el("b", value, class_=words), remark), class_="figure")
+
+
+def _epsilon(run: RunResult | None) -> str:
+    if run is None:
+        return NOT_RUN
+    return "no promise" if run.epsilon is None else f"ε = {epsilon(run.epsilon)}"
+
+
+def _unit(run: RunResult | None) -> str:
+    """What ε protects, and δ, in words."""
+    if run is None or run.epsilon is None:
+        return "No differential privacy was measured."
+    return f"Per {run.unit or 'unit that the run does not name'}, added or removed; δ = {small(run.delta)}."
+
+
+def _refused(run: RunResult | None, members: int) -> tuple[str, str]:
+    if run is None:
+        return NOT_RUN, ""
+    reasons = sorted({(member, reason) for one in run.rounds for member, reason, _ in one.refused})
+    who = listed([f"{member}: {reason}" for member, reason in reasons])
+    return f"{len({member for member, _ in reasons})} of {members}", f"{who}." if who else "Every update was sound."
+
+
+def _gate(run: RunResult | None) -> tuple[str, str]:
+    if run is None:
+        return NOT_RUN, ""
+    return f"{run.gate_refusals} of {len(run.rounds)}", "Candidate models that members' own held-out data found worse."
+
+
+# ------------------------------------------------------------------------------------------------------------- threats
+
+_SIGNS = {"held": "✓ held", "not held": "✕ not held", "no claim": "– no claim", NOT_RUN: f"○ {NOT_RUN}"}
+
+
+def threats(result: DemoResult) -> tuple[Html, Html]:
+    """The verdict table."""
+    lead = el("p", "Each attack was first run against plain federated learning, to show that it works, then against "
+              "Phalanx. ✓ is an attack that failed; ✕ one that got through; – one for which no defence is claimed; "
+              "○ one that was not run, which is not a pass.")  # fmt: skip
+    rows = []
+    for threat in result.threats:
+        outcome = _outcome(threat, result)
+        kind = "outcome harm" if outcome == "not held" else "outcome"
+        shown = [threat.undefended, threat.defended] if outcome != NOT_RUN else [NOT_RUN, NOT_RUN]
+        stop = join(threat.stopped_by, el("small", f"run: {threat.run}")) if threat.run else threat.stopped_by
+        rows.append([threat.threat, *shown, stop, el("span", _SIGNS[outcome], class_=kind)])
+    head = ("threat", "plain federated learning", "Phalanx", "stopped by", "held?")
+    return lead, table(head, rows, stacked=True) if rows else el("p", "No threat was run.")
+
+
+# ---------------------------------------------------------------------------------------------------------------- leak
+
+
+def leak(result: DemoResult) -> tuple[Html, Html]:
+    """The rebuilt digit beside its original."""
+    found = result.leak
+    lead = join(el("p", "A model update is not anonymous: the gradient of a single image divided by its bias is the image. "
+                   "The first rebuild is from what a member would send unprotected; the second from what it sends here, "
+                   "clipped and with noise."), el("p", _leak_verdict(found)))  # fmt: skip
+    images = (
+        (f"The member's private image, a {found.label}", found.original, "What should stay at the member."),
+        ("Rebuilt, no defence", found.undefended, f"PSNR {decibel(found.psnr_undefended)}"),
+        ("Rebuilt, defended", found.defended, f"PSNR {decibel(found.psnr_defended)}"),
+    )
+    pictures = [
+        el("figure", digit(f"{title}: 8 by 8 pixels", values), el("figcaption", el("h3", title), remark))
+        for title, values, remark in images
+    ]
+    columns = [_pixel_rows(values) for _, values, _ in images]
+    rows = [[f"{index + 1}", *row] for index, row in enumerate(zip(*columns, strict=False))]
+    return lead, join(
+        el("div", *pictures, class_="grid three"),
+        el("p", f"Peak signal-to-noise ratio against the original: low is good. Guessing the mean of all images, which "
+           f"takes no update at all, scores {decibel(found.psnr_mean_image)}.", class_="soft"),  # fmt: skip
+        data(table(("row", "original", "rebuilt, no defence", "rebuilt, defended"), rows)),
+    )
+
+
+def _leak_verdict(found: Leak) -> str:
+    if found.psnr_defended <= found.psnr_mean_image:
+        return "Defended, the attacker learns less than by guessing the mean image: nothing useful is left of it."
+    if found.psnr_defended > found.psnr_mean_image:
+        return "Defended, the rebuild is still better than guessing the mean image: the update gives something away."
+    return "The defended rebuild could not be scored."
+
+
+def _pixel_rows(values: tuple[float, ...]) -> list[str]:
+    side = max(1, round(len(values) ** 0.5))
+    return [" ".join(f"{value:.2f}" for value in values[at : at + side]) for at in range(0, len(values), side)]
+
+
+# -------------------------------------------------------------------------------------------------------------- prices
+
+
+def prices(result: DemoResult) -> tuple[Html, Html]:
+    """What each control costs, and every run in one table."""
+    alone, joint = result.runs.get("alone"), result.runs.get(DEFENDED)
+    gain = ""
+    if alone is not None and joint is not None:
+        gain = f" Joining is worth {points(_share(alone), _share(joint))} over staying alone, attackers included."
+    lead = join(
+        el("p", "Every control costs some accuracy, also when nobody attacks. High is good; a minus is the price."),
+        el("p", f"Training alone, on its own data only, an organisation reaches {accuracy(alone)}; together, with every "
+           f"control on and under attack, {accuracy(joint)}.{gain}"),  # fmt: skip
+    )
+    largest = max([abs(d) for p in result.prices if (d := finite(p.with_it - p.without)) is not None], default=0.0)
+    rows = [
+        [p.control, percent(p.without), percent(p.with_it), points(p.without, p.with_it),
+         difference_bar(p.without, p.with_it, largest), p.remark]
+        for p in result.prices
+    ]  # fmt: skip
+    head = ("control", "accuracy without", "with", "difference", "loss | gain", "remark")
+    costs = table(head, rows, numeric=(1, 2, 3), stacked=True) if rows else el("p", "No price was measured.")
+    return lead, join(costs, el("h3", "Every run"), _runs(result))
+
+
+def _share(run: RunResult) -> float | None:
+    return finite(run.accuracy) if run.finite else None
+
+
+def _runs(result: DemoResult) -> Html:
+    head = ("run", "accuracy", "backdoor success", "ε", "refused", "gate refused", "seconds")
+    rows: list[list[str]] = []
+    for name in names(result):
+        run = result.runs.get(name)
+        if run is None:
+            rows.append([name, NOT_RUN, *["–"] * 5])
+            continue
+        hostile = listed([f"{member} {how}" for member, how in run.hostile.items()])
+        who = join(name, el("small", run.controls), el("small", f"hostile: {hostile}" if hostile else "nobody hostile"))
+        refused = [f"{who_why} ×{times}" for who_why, times in run.refused.items()]
+        privacy = epsilon(run.epsilon) if run.epsilon is None else join(
+            epsilon(run.epsilon), el("small", f"per {run.unit or '?'}"))  # fmt: skip
+        rows.append([who, accuracy(run), backdoor(run), privacy, listed(refused) or "nobody",
+                     f"{run.gate_refusals} of {len(run.rounds)}", f"{run.seconds:.1f}"])  # fmt: skip
+    return table(head, rows, numeric=(1, 2, 3, 5, 6), stacked=True)
+
+
+# -------------------------------------------------------------------------------------------------- limits and checks
+
+
+def limits(result: DemoResult) -> tuple[Html, Html]:
+    """What is not protected, as plainly as what is."""
+    lead = el("p", "A page that only lists what works is an advertisement. These are open.")
+    gate = join(el("h3", "What the gate does not see"), el("p", BLIND_SPOTS))
+    items = [el("li", item) for item in result.does_not_protect]
+    listing = el("ul", *items, class_="plain") if items else el("p", "The scenario states no limits, which is a defect.")
+    return lead, join(listing, el("div", gate, class_="aside"))
+
+
+def verification(result: DemoResult) -> tuple[Html, Html]:
+    """The auditor's command and what it proves."""
+    lead = join(
+        el("p", "The run left a public folder. Anybody can check it, offline, without trusting whoever ran it."),
+        el("p", "Take the fingerprint from the operator over another channel, not from this page: without it, a folder is "
+           "at most consistent with itself."),  # fmt: skip
+    )
+    checks = (
+        "The signatures of the operator, of every member's update and of every release.",
+        "That the log is one unbroken history: its Merkle root is the one that the operator signed.",
+        "That each round follows from the one before, and that each released model is the one the gate approved.",
+        "That ε, recomputed from the log alone, is no more than what was recorded.",
+    )
+    return lead, join(
+        el("pre", result.verify_command, tabindex="0"),
+        el("p", "Public folder: ", el("code", result.public), el("br"), "Operator's fingerprint: ",
+           el("code", result.fingerprint)),  # fmt: skip
+        el("ul", *(el("li", check) for check in checks), class_="plain"),
+    )
+
+
+def provenance(result: DemoResult) -> Html:
+    """Where the page comes from."""
+    version = f"Phalanx {result.version}" if result.version else "Phalanx, version not recorded"
+    made = f"{version} · seed {result.seed} · {result.seconds:.1f} seconds · {count(len(result.runs), 'run')}"
+    return el("footer", el("p", f"{made}. This page refers to nothing outside itself and runs no script."))
