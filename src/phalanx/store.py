@@ -216,18 +216,25 @@ class RunStore:
 
     def __init__(self, root: Path | None, entropy: Entropy) -> None:
         self._entropy = entropy
+        self._keys: dict[tuple[int, int], bytes] = {}
         self._lock: int | None = None
+        self.public: Folder | MemoryFolder = MemoryFolder()
+        self._state: Folder | MemoryFolder = MemoryFolder()
         if root is None:
-            self.public: Folder | MemoryFolder = MemoryFolder()
-            self._state: Folder | MemoryFolder = MemoryFolder()
             self._database = _connect(None, _SCHEMA)
         else:
-            self._state = Folder(root / "state", secret=True)
-            self._lock = _lock(root / "state" / "lock")
+            self._open(root)
+        self._copied = len(self.public.read("log.jsonl") or b"")
+
+    def _open(self, root: Path) -> None:
+        self._state = Folder(root / "state", secret=True)
+        self._lock = _lock(root / "state" / "lock")
+        try:
             self.public = Folder(root / "public", secret=False)
             self._database = _connect(root / "state" / "state.db", _SCHEMA)
-        self._keys: dict[tuple[int, int], bytes] = {}
-        self._copied = len(self.public.read("log.jsonl") or b"")
+        except BaseException:
+            os.close(self._lock)
+            raise
 
     def close(self) -> None:
         """Closes the database, without what was not committed, and lets another process in."""

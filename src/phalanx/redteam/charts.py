@@ -31,10 +31,11 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Axes:
-    """The frame that small multiples share. `ticks` are (value, label) of the vertical axis, the last at its top."""
+    """The frame that small multiples share. `ticks` are (value, label) of the vertical axis, from 0 to `highest`."""
 
     last_round: int
     ticks: tuple[tuple[float, str], ...]
+    highest: float
     width: float = 260
     height: float = 168
     right: float = 34
@@ -50,7 +51,7 @@ class Axes:
 
     def y(self, value: float) -> float:
         """Where a value is; values outside the axis lie on its edge."""
-        share = min(max(value / self.ticks[-1][0], 0.0), 1.0)
+        share = min(max(value / self.highest, 0.0), 1.0)
         return self.top + (self.height - self.top - self.bottom) * (1 - share)
 
 
@@ -76,7 +77,7 @@ class WeightRow:
 
 
 def weights_map(label: str, rows: Sequence[WeightRow], rounds: Sequence[int]) -> Html:
-    """Members × rounds: the darker the more weight; refused rounds are struck through; hostile rows say so."""
+    """Members × rounds: the stronger the more weight; refused rounds are struck through; hostile rows say so."""
     left, width, high = 170.0, 860.0, 22.0 if len(rows) <= 20 else 14.0
     step = (width - left - 140) / max(len(rounds), 1)
     top = max([weight for row in rows for weight in row.weights if weight is not None], default=0.0) or 1.0
@@ -142,7 +143,7 @@ def mark_key(mark: str) -> Html:
 
 
 def digit(label: str, values: Sequence[float]) -> Html:
-    """A square grey image, ink where the value is high. Values beyond 0 … 1 are cut; one that is not finite is crossed."""
+    """A square image, ink where the value is high: cut to 0 … 1, crossed where it is not finite."""
     side = max(1, math.ceil(math.sqrt(len(values))))
     cells: dict[int, list[str]] = {}
     crossed = []
@@ -163,7 +164,9 @@ def difference_bar(before: float, after: float, largest: float) -> Html:
     length = 0.0 if difference is None or not largest else 56 * min(abs(difference) / largest, 1.0)
     start = 60 - length if (difference or 0.0) < 0 else 60
     bar = el("rect", x=start, y=4, width=max(length, 0.0), height=8, class_="cell")
-    return el("svg", bar, el("path", d="M60 0V16", class_="axis"), viewBox="0 0 120 16", class_="bar", aria_hidden="true")
+    return el(
+        "svg", bar, el("path", d="M60 0V16", class_="axis"), viewBox="0 0 120 16", class_="bar", aria_hidden="true"
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------- parts

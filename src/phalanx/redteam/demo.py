@@ -276,7 +276,7 @@ def _leak_threat(leak: Leak) -> Threat:
         f"{leak.psnr_defended:.1f} dB; the mean image scores {leak.psnr_mean_image:.1f} dB",
         "clip and noise at the member",
         leak.psnr_defended <= leak.psnr_mean_image + 1,
-        "leak",
+        "",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from phalanx.redteam.charts import Axes, DotRow, Series, WeightRow, dot_plot, lines, mark_key, weights_map
 from phalanx.redteam.markup import Html, data, el, join, table
@@ -22,13 +22,20 @@ _MOST_ROWS = 120  # refusal rows: how many there are is up to the attackers
 
 def by_round(result: DemoResult) -> tuple[Html, Html]:
     """Accuracy and backdoor success of every attacked run, as small multiples on the same axes."""
-    lead = el("p", "A good run has the solid line high and the dotted line low. All charts share their axes: rounds "
-              "across, per cent of the lab's test images up.")  # fmt: skip
+    why = (
+        "A good run has the solid line high and the dotted line low. All charts share their axes: rounds across, per "
+        "cent of the lab's test images up."
+    )
+    lead = el("p", why)
     shown = [name for name in names(result) if _attacked(name, result.runs.get(name))]
     last = max([one.round for name in shown if name in result.runs for one in result.runs[name].rounds], default=1)
-    axes = Axes(max(last, 1), ((0, "0 %"), (0.5, "50 %"), (1, "100 %")))
-    keys = el("ul", el("li", mark_key("ink"), "accuracy: high is good"),
-              el("li", mark_key("harm"), "backdoor success: low is good"), class_="keys")  # fmt: skip
+    axes = Axes(max(last, 1), ((0, "0 %"), (0.5, "50 %"), (1, "100 %")), 1.0)
+    keys = el(
+        "ul",
+        el("li", mark_key("ink"), "accuracy: high is good"),
+        el("li", mark_key("harm"), "backdoor success: low is good"),
+        class_="keys",
+    )
     panels = [_panel(name, result.runs.get(name), axes) for name in shown]
     return lead, join(keys, el("div", *panels, class_="grid many"), data(_rounds_table(result, shown)))
 
@@ -75,8 +82,11 @@ def _both(one: RoundResult | None) -> str:
 
 def members(result: DemoResult) -> tuple[Html, Html]:
     """Each member's weight in each round of the defended run, and every refusal, with its reason."""
-    lead = el("p", f"The run {DEFENDED}: the darker a cell, the more of the round's model is that member's. Good is an even "
-              "tone over the honest members, and little or nothing for the hostile ones.")  # fmt: skip
+    why = (
+        f"The run {DEFENDED}: the stronger a cell, the more of the round's model is that member's; a line "
+        "through a cell is a refusal. Below are the refusals of every run, each with its reason."
+    )
+    lead = el("p", why)
     run = result.runs.get(DEFENDED)
     chart = _weights(result, run) if run is not None and run.rounds else el("p", f"{DEFENDED}: {NOT_RUN}.")
     return lead, join(chart, el("h3", "Refused before aggregation"), _refusals(result), _gate_refusals(result))
@@ -90,7 +100,8 @@ def _weights(result: DemoResult, run: RunResult) -> Html:
     rows, listing = [], []
     for member in order:
         weights = tuple(
-            None if member in out else one.weights.get(member, 0.0) for one, out in zip(run.rounds, refused, strict=True)
+            None if member in out else one.weights.get(member, 0.0)
+            for one, out in zip(run.rounds, refused, strict=True)
         )
         remark = _remark(weights)
         rows.append(WeightRow(member, member in hostile, weights, remark))
@@ -99,11 +110,15 @@ def _weights(result: DemoResult, run: RunResult) -> Html:
     numbers = [one.round for one in run.rounds]
     label = f"Weight of {len(order)} members in {len(numbers)} rounds of {DEFENDED}; the table below has the numbers"
     head = ("member", "mean", *(f"{number}" for number in numbers))
-    return join(
-        el("figure", el("div", weights_map(label, rows, numbers), class_="scroll wide", tabindex="0", role="region",
-                        aria_label="Weights by member and round")),
-        data(table(head, listing, numeric=range(1, len(head)))),
-    )  # fmt: skip
+    good = "Good: an even tone over the honest members, little or nothing for the hostile ones."
+    chart = _figure("Weight in the model, by member and round", good, weights_map(label, rows, numbers))
+    return join(chart, data(table(head, listing, numeric=range(1, len(head)))))
+
+
+def _figure(title: str, good: str, chart: Html) -> Html:
+    """A chart as wide as the page, with a title that says what is good."""
+    wide = el("div", chart, class_="scroll wide", tabindex="0", role="region", aria_label=title)
+    return el("figure", el("figcaption", el("h3", title), good), wide)
 
 
 def _remark(weights: Sequence[float | None]) -> str:
@@ -115,7 +130,7 @@ def _remark(weights: Sequence[float | None]) -> str:
     return f"{mean}, refused {out}×" if out else mean
 
 
-def _member(member: str, hostile: set[MemberId]) -> Html:
+def _member(member: str, hostile: Collection[str]) -> Html:
     return join(member, el("small", "hostile", class_="harm")) if member in hostile else join(member)
 
 
@@ -168,29 +183,35 @@ def budget(result: DemoResult) -> tuple[Html, Html]:
     spent = {one.round: finite(one.epsilon) for one in run.rounds}
     known = [value for _, value in sorted(spent.items()) if value is not None]
     highest = max([run.epsilon, *known]) * 1.15 or 1.0
-    ticks = ((0.0, "ε 0"), (highest / 2.3, f"{highest / 2.3:.1f}"), (highest, ""))
-    axes = Axes(max([*spent, 1]), ticks, width=860, height=270, right=52)
+    half = 10 ** math.floor(math.log10(highest / 2)) if highest > 0 else 1.0
+    half *= math.floor(highest / 2 / half)
+    ticks = ((0.0, "ε = 0"), (half, f"{half:g}"))
+    axes = Axes(max([*spent, 1]), ticks, highest, width=860, height=270, right=52)
     series = Series(spent, "ink", epsilon(known[-1]) if known else "")
     label = f"ε spent by round: {epsilon(known[-1]) if known else 'nothing recorded'} of {epsilon(run.epsilon)}"
     chart = lines(label, (series,), axes, (run.epsilon, f"the run's ε: {epsilon(run.epsilon)}"))
-    over = el("p", "✕ A round spent more than the run states.", class_="harm") if max(known, default=0) > run.epsilon else join()
+    exceeded = max(known, default=0.0) > run.epsilon
+    over = el("p", "✕ A round spent more than the run states.", class_="harm") if exceeded else join()
     rows = [[f"{number}", "not recorded" if value is None else epsilon(value)] for number, value in spent.items()]
-    figure = el("figure", el("div", chart, class_="scroll wide", tabindex="0", role="region", aria_label="ε by round"))
-    return _budget_lead(run), join(figure, over, data(table(("round", "ε spent so far"), rows, numeric=(1,))))
+    figure = _figure("ε spent, by round", "Good: low, and at or below the limit at the end.", chart)
+    listing = data(table(("round", "ε spent so far"), rows, numeric=(1,)))
+    return _budget_lead(run.epsilon, run), join(figure, over, listing)
 
 
-def _budget_lead(run: RunResult) -> Html:
+def _budget_lead(spent: float, run: RunResult) -> Html:
     """ε, its unit and δ in words. The factor is e^ε: an honest bound is a weak-looking one."""
-    assert run.epsilon is not None
-    factor = f"{math.exp(min(run.epsilon, 700)):,.0f}" if run.epsilon < 20 else "more than 400 million"
+    factor = f"{math.ceil(math.exp(spent)):,}" if spent < 20 else "more than 400 million"
     unit = {"example": "one example of one member", "member": "one member's whole contribution"}
-    return join(
-        el("p", f"ε is what is protected for {unit.get(run.unit or '', f'one {run.unit}')}, added or removed. The line must "
-           "stay below the limit; lower is more private."),
-        el("p", f"In words: whatever an observer believed before, seeing the models multiplies the odds about that unit by at "
-           f"most e^ε = {factor}, but for a chance of about δ = {small(run.delta)}. That is a bound against the strongest "
-           "observer; it is not a measurement of what leaks."),
-    )  # fmt: skip
+    what = (
+        f"ε bounds what the models can give away about {unit.get(run.unit or '', f'one {run.unit}')}, added "
+        "or removed. Lower is more private."
+    )
+    meaning = (
+        "In words: whatever an observer believed before, the models multiply the odds that it was there by at most "
+        f"e^ε = {factor}, up to a failure probability in the order of δ = {small(run.delta)}. That is a bound against "
+        "the strongest observer, not a measurement of what leaks."
+    )
+    return join(el("p", what), el("p", meaning))
 
 
 # ----------------------------------------------------------------------------------------------------------- fairness
@@ -198,21 +219,25 @@ def _budget_lead(run: RunResult) -> Html:
 
 def fairness(result: DemoResult) -> tuple[Html, Html]:
     """Recall of each class and accuracy at each site in three runs, worst first, and who holds what."""
-    lead = el("p", "An average can hide who pays. Far right is good; the worst is on top. Sites are measured on their own "
-              "held-out examples.")  # fmt: skip
-    keys = el("ul", *(
+    why = (
+        "An average can hide who pays. Far right is good; the worst is on top. Sites are measured on their own "
+        "held-out examples."
+    )
+    lead = el("p", why)
+    entries = [
         el("li", mark_key(mark), name if name in result.runs else f"{name} ({NOT_RUN})")
         for mark, name in zip("●○|", _COMPARED, strict=True)
-    ), class_="keys")  # fmt: skip
+    ]
+    keys = el("ul", *entries, class_="keys")
     compared = [result.runs.get(name) for name in _COMPARED]
     classes = max([len(run.per_class) for run in compared if run is not None], default=0)
     recall = {f"class {c}": tuple(_at(run, c) for run in compared) for c in range(classes)}
     sites = sorted({site for run in compared if run is not None for site in run.per_site})
-    local = {site: tuple(finite(run.per_site.get(site)) if run else None for run in compared) for site in sites}
+    local = {str(site): tuple(finite(run.per_site.get(site)) if run else None for run in compared) for site in sites}
     charts = el(
         "div",
-        _dots("Recall of each class", "recall on the lab's test set", recall, set()),
-        _dots("Accuracy at each site", "accuracy on the site's own held-out examples", local, set(result.hostile)),
+        _dots("Recall of each class", "recall on the lab's test set", recall, ()),
+        _dots("Accuracy at each site", "accuracy on the site's own held-out examples", local, result.hostile),
         class_="grid two",
     )
     return lead, join(keys, charts, el("h3", "Who holds what: examples of each class"), _split(result))
@@ -222,7 +247,7 @@ def _at(run: RunResult | None, index: int) -> float | None:
     return finite(run.per_class[index]) if run is not None and index < len(run.per_class) else None
 
 
-def _dots(title: str, unit: str, values: Mapping[str, tuple[float | None, ...]], hostile: set[MemberId]) -> Html:
+def _dots(title: str, unit: str, values: Mapping[str, tuple[float | None, ...]], hostile: Collection[str]) -> Html:
     """A dot plot and its table, worst first by the first run; rows without a figure come last."""
     if not values:
         return el("figure", el("figcaption", el("h3", title)), el("div", NOT_RUN, class_="absent"))
@@ -231,7 +256,8 @@ def _dots(title: str, unit: str, values: Mapping[str, tuple[float | None, ...]],
     listing = [[_member(n, hostile), *("–" if v is None else percent(v) for v in values[n])] for n in order]
     chart = dot_plot(f"{title}, worst first; the table below has the numbers", unit, rows)
     head = (title.split()[-1], *_COMPARED)
-    return el("figure", el("figcaption", el("h3", title)), chart, data(table(head, listing, numeric=(1, 2, 3))))
+    caption = el("figcaption", el("h3", title), "Good: far to the right. Worst first.")
+    return el("figure", caption, chart, data(table(head, listing, numeric=(1, 2, 3))))
 
 
 def _split(result: DemoResult) -> Html:

@@ -24,7 +24,7 @@ _SECTIONS: tuple[Section, ...] = (
     ("What the protection costs", verdict.prices),
     ("Who counted, and who was refused", evidence.members),
     ("The privacy budget", evidence.budget),
-    ("No class and no organisation left behind", evidence.fairness),
+    ("Who pays, by class and by organisation", evidence.fairness),
     ("What this does not protect against", verdict.limits),
     ("Check it yourself", verdict.verification),
 )

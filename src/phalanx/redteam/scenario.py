@@ -1,7 +1,7 @@
 """The demo's scenario: ten organisations train on handwritten digits, three of them attack.
 
 Every run goes through the same rounds; what differs is the configuration and who the members are. One configuration for
-all: softmax regression, one full-batch step a round, learning rate 0.6 with heavy-ball momentum 0.9 (the same as rate 6
+all: softmax regression, one full-batch step a round, learning rate 0.4 with heavy-ball momentum 0.9 (the same as rate 4
 on averaged gradients). The attackers know the rules and lie in every vote.
 """
 
@@ -36,7 +36,7 @@ HOSTILE = (BACKDOOR, FLIPPER, NAN)
 ROUNDS = 40
 EPSILON, DELTA = 8.0, 1e-5
 TARGET, PATCH = 0, 2  # the backdoor: a 2×2 bright patch in the lower right corner means class 0
-HONEST = Descent(learning_rate=0.6, momentum=0.9)
+HONEST = Descent(learning_rate=0.4, momentum=0.9)
 PLANTING = Descent(learning_rate=0.5, local_steps=20)
 MATCHED_SCALE = 0.8  # a little under the honest length is what hurts Multi-Krum most (of 0.6 … 1.0)
 
@@ -71,7 +71,7 @@ def _robust(rule: str = "trimmed-mean") -> dict[str, Any]:
     }
 
 
-def _private(rule: str = "trimmed-mean", *, normaliser: int = 122) -> dict[str, Any]:
+def _private(rule: str = "trimmed-mean", *, normaliser: int = 129) -> dict[str, Any]:
     return _robust(rule) | {
         "privacy": {"unit": "example", "epsilon": EPSILON, "delta": DELTA, "clip_l2": 1.0, "normaliser": normaliser},
         "floor": {"max_epsilon": EPSILON, "refused_rules": ["mean"]},
@@ -115,7 +115,7 @@ ALONE = "alone"
 
 def split(seed: int) -> Split:
     """The digits over the ten organisations, even and random."""
-    return split_digits(MEMBERS, rng=np.random.default_rng(seed), held_out=0.15)
+    return split_digits(MEMBERS, rng=np.random.default_rng(seed), held_out=0.10)
 
 
 def trainer(data: MemberData, descent: Descent = HONEST) -> TorchTrainer:

@@ -16,6 +16,7 @@ h1{font-size:clamp(34px,5.6vw,58px);line-height:1.08;letter-spacing:-.018em;font
 max-width:17em;text-wrap:balance}
 h2{font-size:27px;line-height:1.2;font-weight:500;letter-spacing:-.01em;margin:0;text-wrap:balance}
 h3{font-size:15px;line-height:1.35;margin:0;font-weight:650}
+section>h3{margin:34px 0 8px}
 p{margin:0 0 12px;max-width:66ch}
 a{color:inherit;text-decoration-color:var(--rule);text-underline-offset:3px}
 a:hover{text-decoration-color:currentColor}
@@ -48,9 +49,13 @@ tbody th{font-weight:600}
 th.n,td.n{text-align:right;white-space:nowrap}
 td small,th small{display:block;font-size:13px;line-height:1.45;font-weight:400;color:var(--soft)}
 .outcome{white-space:nowrap;font-weight:600}
-.split td{text-align:right;padding:7px 12px}.split thead th{text-align:right}.split thead th:first-child{text-align:left}
-.t1{background:color-mix(in srgb,var(--ink) 4%,transparent)}.t2{background:color-mix(in srgb,var(--ink) 10%,transparent)}
-.t3{background:color-mix(in srgb,var(--ink) 17%,transparent)}.t4{background:color-mix(in srgb,var(--ink) 25%,transparent)}
+.split td,.split thead th{text-align:right;padding:7px 12px}
+.split thead th:first-child{text-align:left;padding-left:0}.split th small{display:inline;margin-left:8px}
+.split tbody th{padding:7px 12px 7px 0;white-space:nowrap}
+.t1{background:color-mix(in srgb,var(--ink) 4%,transparent)}
+.t2{background:color-mix(in srgb,var(--ink) 10%,transparent)}
+.t3{background:color-mix(in srgb,var(--ink) 17%,transparent)}
+.t4{background:color-mix(in srgb,var(--ink) 25%,transparent)}
 figure{margin:0;break-inside:avoid}
 figcaption{font-size:14px;line-height:1.45;color:var(--soft)}
 figcaption h3{color:var(--ink)}
@@ -77,7 +82,7 @@ svg text.harm{fill:var(--harm)}
 .many figcaption{min-height:5.4em;margin:0 0 6px;padding:8px 0 0;border-top:1px solid var(--rule)}
 .two figcaption{margin:0 0 14px}
 .absent{display:grid;place-items:center;aspect-ratio:26/17;background:var(--wash);color:var(--soft);font-size:15px}
-.wide svg{min-width:720px}
+.wide svg{min-width:720px}.wide{margin-top:14px}
 details{margin:0 0 14px;font-size:14px}
 summary{cursor:pointer;color:var(--soft);padding:6px 0;text-decoration:underline;text-decoration-color:var(--rule);
 text-underline-offset:3px}
@@ -92,6 +97,7 @@ footer{margin-top:88px;padding-bottom:64px;font-size:14px;color:var(--soft)}
 footer p{border-top:1px solid var(--rule);padding:16px 0 0;max-width:none}
 @media (max-width:720px){body{font-size:16px}main,footer{padding:0 20px}header{padding:40px 0 0}section{margin-top:60px}
 .head{grid-template-columns:1fr;padding-bottom:20px}.three{gap:16px}.plain{columns:1}.many figcaption{min-height:0}
+.many svg{max-width:380px}
 .figures{grid-template-columns:1fr 1fr;gap:24px 20px}.figure b{font-size:33px}.figure b.words{font-size:22px}
 .three figcaption{font-size:13px}
 .stacked,.stacked tbody,.stacked tr,.stacked th,.stacked td{display:block;width:100%}
@@ -104,8 +110,9 @@ footer p{border-top:1px solid var(--rule);padding:16px 0 0;max-width:none}
 @media print{body{font-size:10.5pt;background:#fff}main,footer{max-width:none;padding:0}header{padding:0}
 section{margin-top:36px}h1{font-size:32pt}h2{font-size:17pt}.verdict{font-size:14pt;margin-bottom:26px}
 .figure b{font-size:23pt}.figures{grid-template-columns:repeat(5,1fr);gap:14px}.figure b.words{font-size:14pt}
-nav,details{display:none}.scroll{overflow:visible}table{font-size:9pt}th,td{padding:6px 12px 6px 0}.split td{padding:4px 8px}
-.many{grid-template-columns:repeat(4,1fr);gap:18px 14px}.many figcaption{font-size:8pt}.wide svg{min-width:0}
+nav,details{display:none}.scroll{overflow:visible}table{font-size:9pt}th,td{padding:6px 12px 6px 0}
+.split td{padding:4px 8px}
+.many{grid-template-columns:repeat(3,1fr);gap:18px 20px}.many figcaption{font-size:8pt}.wide svg{min-width:0}
 .two{grid-template-columns:1fr 1fr}.three{max-width:430px}.head,tr{break-inside:avoid}.head{break-after:avoid}
 figcaption,td small,th small{font-size:8pt}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 """

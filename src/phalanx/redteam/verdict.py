@@ -61,7 +61,8 @@ def backdoor(run: RunResult | None) -> str:
 
 def headline(result: DemoResult) -> str:
     """Who trained, and how many of them attacked."""
-    return f"{count(len(result.split), 'organisation')} trained together, {word(len(result.hostile))} hostile".capitalize()
+    trained = count(len(result.split), "organisation").capitalize()
+    return f"{trained} trained together, {word(len(result.hostile))} hostile"
 
 
 def opening(result: DemoResult) -> Html:
@@ -84,12 +85,11 @@ def sentence(result: DemoResult) -> str:
     held, failed = by.get("held", []), by.get("not held", [])
     tried = len(held) + len(failed)
     if not tried:
-        text = "No threat with a claimed defence was run, so nothing is claimed here."
+        text = "No threat that a defence is claimed for was run, so nothing is claimed here."
     elif not failed:
-        text = f"Phalanx stopped {'the one threat' if tried == 1 else f'all {word(tried)} threats'} it claims to stop."
+        text = f"Phalanx stopped {'the one threat' if tried == 1 else f'all {word(tried)} threats'} of this test."
     else:
-        text = f"Phalanx stopped {word(len(held))} of the {count(tried, 'threat')} it claims to stop. "
-        text += f"Not stopped: {'; '.join(failed)}."
+        text = f"Phalanx stopped {word(len(held))} of {count(tried, 'threat')}. Not stopped: {'; '.join(failed)}."
     if claimless := by.get("no claim", []):
         text += f" Shown without any claim of a defence: {'; '.join(claimless)}."
     if absent := by.get(NOT_RUN, []):
@@ -125,7 +125,7 @@ def _figure(name: str, value: str, remark: str) -> Html:
 def _epsilon(run: RunResult | None) -> str:
     if run is None:
         return NOT_RUN
-    return "no promise" if run.epsilon is None else f"ε = {epsilon(run.epsilon)}"
+    return epsilon(None) if run.epsilon is None else f"ε = {epsilon(run.epsilon)}"
 
 
 def _unit(run: RunResult | None) -> str:
@@ -156,9 +156,12 @@ _SIGNS = {"held": "✓ held", "not held": "✕ not held", "no claim": "– no cl
 
 def threats(result: DemoResult) -> tuple[Html, Html]:
     """The verdict table."""
-    lead = el("p", "Each attack was first run against plain federated learning, to show that it works, then against "
-              "Phalanx. ✓ is an attack that failed; ✕ one that got through; – one for which no defence is claimed; "
-              "○ one that was not run, which is not a pass.")  # fmt: skip
+    why = (
+        "Each attack was first run against plain federated learning, to show that it works, then against Phalanx. "
+        "✓ is an attack that failed; ✕ one that got through; – one for which no defence is claimed; ○ one that was not "
+        "run, which is not a pass."
+    )
+    lead = el("p", why)
     rows = []
     for threat in result.threats:
         outcome = _outcome(threat, result)
@@ -176,11 +179,13 @@ def threats(result: DemoResult) -> tuple[Html, Html]:
 def leak(result: DemoResult) -> tuple[Html, Html]:
     """The rebuilt digit beside its original."""
     found = result.leak
-    lead = join(el("p", "A model update is not anonymous: the gradient of a single image divided by its bias is the image. "
-                   "The first rebuild is from what a member would send unprotected; the second from what it sends here, "
-                   "clipped and with noise."), el("p", _leak_verdict(found)))  # fmt: skip
+    why = (
+        "A model update is not anonymous: for one image, the gradient of the weights divided by that of the bias is "
+        "the image. The first rebuild is from an unprotected update; the second from what is sent here."
+    )
+    lead = join(el("p", why), el("p", _leak_verdict(found)))
     images = (
-        (f"The member's private image, a {found.label}", found.original, "What should stay at the member."),
+        (f"The private image, a {found.label}", found.original, "What should stay at the member."),
         ("Rebuilt, no defence", found.undefended, f"PSNR {decibel(found.psnr_undefended)}"),
         ("Rebuilt, defended", found.defended, f"PSNR {decibel(found.psnr_defended)}"),
     )
@@ -188,12 +193,15 @@ def leak(result: DemoResult) -> tuple[Html, Html]:
         el("figure", digit(f"{title}: 8 by 8 pixels", values), el("figcaption", el("h3", title), remark))
         for title, values, remark in images
     ]
+    scale = (
+        "PSNR is the peak signal-to-noise ratio against the original: low is good. Guessing the mean of all images, "
+        f"which takes no update at all, scores {decibel(found.psnr_mean_image)}."
+    )
     columns = [_pixel_rows(values) for _, values, _ in images]
     rows = [[f"{index + 1}", *row] for index, row in enumerate(zip(*columns, strict=False))]
     return lead, join(
         el("div", *pictures, class_="grid three"),
-        el("p", f"Peak signal-to-noise ratio against the original: low is good. Guessing the mean of all images, which "
-           f"takes no update at all, scores {decibel(found.psnr_mean_image)}.", class_="soft"),  # fmt: skip
+        el("p", scale, class_="soft"),
         data(table(("row", "original", "rebuilt, no defence", "rebuilt, defended"), rows)),
     )
 
@@ -220,17 +228,24 @@ def prices(result: DemoResult) -> tuple[Html, Html]:
     gain = ""
     if alone is not None and joint is not None:
         gain = f" Joining is worth {points(_share(alone), _share(joint))} over staying alone, attackers included."
-    lead = join(
-        el("p", "Every control costs some accuracy, also when nobody attacks. High is good; a minus is the price."),
-        el("p", f"Training alone, on its own data only, an organisation reaches {accuracy(alone)}; together, with every "
-           f"control on and under attack, {accuracy(joint)}.{gain}"),  # fmt: skip
+    baseline = (
+        f"Training alone, on its own data only, an organisation reaches {accuracy(alone)}; together, with every "
+        f"control on and under attack, {accuracy(joint)}.{gain}"
     )
+    price = "Every control costs some accuracy, also when nobody attacks. High is good; a minus is the price."
+    lead = join(el("p", price), el("p", baseline))
     largest = max([abs(d) for p in result.prices if (d := finite(p.with_it - p.without)) is not None], default=0.0)
     rows = [
-        [p.control, percent(p.without), percent(p.with_it), points(p.without, p.with_it),
-         difference_bar(p.without, p.with_it, largest), p.remark]
+        [
+            p.control,
+            percent(p.without),
+            percent(p.with_it),
+            points(p.without, p.with_it),
+            difference_bar(p.without, p.with_it, largest),
+            p.remark,
+        ]
         for p in result.prices
-    ]  # fmt: skip
+    ]
     head = ("control", "accuracy without", "with", "difference", "loss | gain", "remark")
     costs = table(head, rows, numeric=(1, 2, 3), stacked=True) if rows else el("p", "No price was measured.")
     return lead, join(costs, el("h3", "Every run"), _runs(result))
@@ -251,10 +266,22 @@ def _runs(result: DemoResult) -> Html:
         hostile = listed([f"{member} {how}" for member, how in run.hostile.items()])
         who = join(name, el("small", run.controls), el("small", f"hostile: {hostile}" if hostile else "nobody hostile"))
         refused = [f"{who_why} ×{times}" for who_why, times in run.refused.items()]
-        privacy = epsilon(run.epsilon) if run.epsilon is None else join(
-            epsilon(run.epsilon), el("small", f"per {run.unit or '?'}"))  # fmt: skip
-        rows.append([who, accuracy(run), backdoor(run), privacy, listed(refused) or "nobody",
-                     f"{run.gate_refusals} of {len(run.rounds)}", f"{run.seconds:.1f}"])  # fmt: skip
+        privacy = (
+            epsilon(run.epsilon)
+            if run.epsilon is None
+            else join(epsilon(run.epsilon), el("small", f"per {run.unit or '?'}"))
+        )
+        rows.append(
+            [
+                who,
+                accuracy(run),
+                backdoor(run),
+                privacy,
+                listed(refused) or "nobody",
+                f"{run.gate_refusals} of {len(run.rounds)}" if run.rounds else "–",
+                f"{run.seconds:.1f}",
+            ]
+        )
     return table(head, rows, numeric=(1, 2, 3, 5, 6), stacked=True)
 
 
@@ -266,17 +293,18 @@ def limits(result: DemoResult) -> tuple[Html, Html]:
     lead = el("p", "A page that only lists what works is an advertisement. These are open.")
     gate = join(el("h3", "What the gate does not see"), el("p", BLIND_SPOTS))
     items = [el("li", item) for item in result.does_not_protect]
-    listing = el("ul", *items, class_="plain") if items else el("p", "The scenario states no limits, which is a defect.")
+    listing = el("ul", *items, class_="plain") if items else el("p", "The scenario states no limits: a defect of it.")
     return lead, join(listing, el("div", gate, class_="aside"))
 
 
 def verification(result: DemoResult) -> tuple[Html, Html]:
     """The auditor's command and what it proves."""
-    lead = join(
-        el("p", "The run left a public folder. Anybody can check it, offline, without trusting whoever ran it."),
-        el("p", "Take the fingerprint from the operator over another channel, not from this page: without it, a folder is "
-           "at most consistent with itself."),  # fmt: skip
+    channel = (
+        "Take the fingerprint from the operator over another channel, not from this page: without it, a folder is at "
+        "most consistent with itself."
     )
+    folder = "The run left a public folder. Anybody can check it, offline, without trusting whoever ran it."
+    lead = join(el("p", folder), el("p", channel))
     checks = (
         "The signatures of the operator, of every member's update and of every release.",
         "That the log is one unbroken history: its Merkle root is the one that the operator signed.",
@@ -285,8 +313,15 @@ def verification(result: DemoResult) -> tuple[Html, Html]:
     )
     return lead, join(
         el("pre", result.verify_command, tabindex="0"),
-        el("p", "Public folder: ", el("code", result.public), el("br"), "Operator's fingerprint: ",
-           el("code", result.fingerprint)),  # fmt: skip
+        el(
+            "p",
+            "Public folder: ",
+            el("code", result.public),
+            el("br"),
+            "Operator's fingerprint: ",
+            el("code", result.fingerprint),
+        ),
+        el("h3", "What the command checks"),
         el("ul", *(el("li", check) for check in checks), class_="plain"),
     )
 

@@ -32,11 +32,13 @@ def points(before: float | None, after: float | None) -> str:
 
 
 def epsilon(value: float | None) -> str:
-    """ε with two decimals, rounded up."""
-    if value is None:
-        return "none"
+    """ε with two decimals, rounded up. Without one, nothing bounds what is given away."""
+    if value is None or value == math.inf:
+        return "no bound"
     if not math.isfinite(value):
-        return "unbounded" if value > 0 else NOT_FINITE
+        return NOT_FINITE
+    if value > 1e6:
+        return "over a million"
     return str(Decimal(repr(float(value))).quantize(Decimal("0.01"), ROUND_CEILING))
 
 
