@@ -18,6 +18,7 @@ from phalanx.errors import NotCanonical
 
 PREFIX = b"phalanx/v1/"
 MAX_JSON_BYTES = 1 << 20
+_LARGEST_INTEGER = 2**53 - 1  # past it RFC 8785 knows only the nearest float64
 
 
 def encode(value: Any) -> bytes:
@@ -33,7 +34,7 @@ def decode(data: bytes, *, limit: int = MAX_JSON_BYTES) -> Any:
     if len(data) > limit:
         raise NotCanonical(f"JSON of {len(data)} bytes, the limit is {limit}")
     try:
-        value = json.loads(data.decode("utf-8"))
+        value = json.loads(data.decode("utf-8"), parse_int=_integer)
         again = encode(value)
     except (ValueError, RecursionError) as error:
         raise NotCanonical(f"not canonical JSON: {error}") from None
@@ -42,8 +43,16 @@ def decode(data: bytes, *, limit: int = MAX_JSON_BYTES) -> Any:
     return value
 
 
+def _integer(digits: str) -> int | float:
+    """Digits without point or exponent: the float that they write where they are past what an integer may be."""
+    value = float(digits)
+    return int(digits) if abs(value) <= _LARGEST_INTEGER else value
+
+
 def message(purpose: str, payload: bytes) -> bytes:
-    """The bytes to hash or sign: version, purpose, a zero byte, then the payload."""
+    """The bytes to hash or sign: version, purpose, a zero byte, then the payload. ValueError for a zero in a purpose."""
+    if "\0" in purpose:
+        raise ValueError(f"a zero byte ends the purpose, so none may be in it: {purpose!r}")
     return PREFIX + purpose.encode("ascii") + b"\0" + payload
 
 

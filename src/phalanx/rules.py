@@ -216,7 +216,9 @@ class Steps:
     @overload
     def __rshift__(self, then: PreStep) -> Steps: ...
     def __rshift__(self, then: Rule | PreStep) -> Chain | Steps:
-        return Steps((*self.pre, then)) if isinstance(then, PreStep) else Chain(self.pre, then)
+        if isinstance(then, PreStep):
+            return Steps((*self.pre, then))
+        return Chain(self.pre, then) if isinstance(then, Rule) else NotImplemented
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,20 @@ from phalanx.errors import BadSignature
 SEED_BYTES = 32
 _PUBLIC = re.compile(r"[0-9a-f]{64}")
 _SIGNATURE = re.compile(r"[0-9a-f]{128}")
+_SIGN_BIT = 0x80  # in an encoded point's last byte: the parity of x
+# y of the points whose order divides 8, as encoded, sign bit cleared; the last two are y = p and y = p + 1, which some
+# decoders take for 0 and 1. OpenSSL accepts all of them as keys.
+_SMALL_ORDER = frozenset(
+    (
+        "00" * 32,
+        "01" + "00" * 31,
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "ec" + "ff" * 30 + "7f",
+        "ed" + "ff" * 30 + "7f",
+        "ee" + "ff" * 30 + "7f",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,10 +62,20 @@ class SigningKey:
         return self._key.sign(message(purpose, payload)).hex()
 
 
+def is_public_key(text: str) -> bool:
+    """Whether `text` is the form of a public key, and no point of small order, under which anybody can sign."""
+    if not _PUBLIC.fullmatch(text):
+        return False
+    return f"{text[:62]}{int(text[62:], 16) & ~_SIGN_BIT:02x}" not in _SMALL_ORDER
+
+
 def verify(public: str, purpose: str, payload: bytes, signature: str) -> None:
     """Returns nothing; raises BadSignature unless `signature` is `public`'s over `payload` for `purpose`."""
-    if not (_PUBLIC.fullmatch(public) and _SIGNATURE.fullmatch(signature)):
-        raise BadSignature(f"{purpose}: key or signature is not lower-case hexadecimal of the right length")
+    if not (is_public_key(public) and _SIGNATURE.fullmatch(signature)):
+        raise BadSignature(
+            f"{purpose}: key or signature is not lower-case hexadecimal of the right length, or anybody can sign under "
+            f"that key"
+        )
     try:
         Ed25519PublicKey.from_public_bytes(bytes.fromhex(public)).verify(
             bytes.fromhex(signature), message(purpose, payload)

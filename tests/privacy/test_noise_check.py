@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import chi2
 
 from phalanx.entropy import gaussian
-from phalanx.privacy import check_noise
+from tests.privacy.noise_check import check_noise
 
 KEY = bytes(32)
 CLEAR = np.random.default_rng(7).normal(size=(20, 50))

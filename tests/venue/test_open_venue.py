@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from phalanx.errors import PolicyError, SensitivityUnknown
-from phalanx.privacy import central_noise, check_noise
+from phalanx.privacy import central_noise
 from phalanx.rules import Chain, Krum, Mean, NormClip
 from phalanx.types import F32, F64, AggregationReport, Binding, Cohort, MemberPrivacy, member_id
 from phalanx.venue import Noise, aggregate
+from tests.privacy.noise_check import check_noise
 
 D = 4000
 CLIP = 0.1

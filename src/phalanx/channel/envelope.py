@@ -126,15 +126,14 @@ def open_envelopes(
     """Every envelope that opens, in the order given, and a refusal for each that does not or that came before."""
     opened: list[Opened] = []
     refused: list[Refusal] = []
-    seen: set[str] = set()
+    seen: set[SealedUpdate] = set()  # bytes with their sender: a copy under another name must not spend the original
     for envelope in sealed:
-        name = digest("envelope", envelope.envelope)
         result = (
             Refusal(envelope.sender, Reason.REPLAY, "these bytes came before in this round")
-            if name in seen
+            if envelope in seen
             else _open(envelope, terms, key, directory)
         )
-        seen.add(name)
+        seen.add(envelope)
         if isinstance(result, Refusal):
             refused.append(result)
         else:
@@ -220,6 +219,8 @@ def _open_plaintext(plaintext: bytes, sender: MemberId, terms: Terms, public: st
     receipt = receipt_of(manifest)
     verify(public, terms.kind, receipt.encode(), signature)
     stated = decode(manifest)
+    if not isinstance(stated, dict):
+        raise NotCanonical("a manifest is an object")
     expected = {"binding": terms.binding.as_json(), "kind": terms.kind, "member": sender}
     expected["payload"] = digest("payload", payload)
     if {name: value for name, value in stated.items() if name != "fields"} != expected or any(padding):

@@ -7,7 +7,9 @@ payload = the incumbent's parameters (d,) as little-endian float32, and for a vo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,23 @@ TRAIN = "train"
 VOTE = "vote"
 _SIGNATURE_BYTES = 64
 _MAX_HEADER = 1 << 20
+_Types = Mapping[str, tuple[type, ...]]  # exact ones: True is no integer
+_HEADER: _Types = {
+    "binding": (dict,),
+    "deadline": (int,),
+    "kind": (str,),
+    "layout": (list,),
+    "payload": (str,),
+    "privacy": (dict, NoneType),
+    "round_key": (str,),
+    "rule": (str,),
+}
+_BINDING: _Types = dict.fromkeys(("config", "federation", "model", "nonce", "run"), (str,)) | dict.fromkeys(
+    ("attempt", "round"), (int,)
+)
+_PRIVACY: _Types = {"normaliser": (int,)} | dict.fromkeys(
+    ("clip_l2", "delta", "epsilon", "noise_multiplier"), (int, float)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +88,11 @@ def open_order(data: bytes, operator: str, layout: Layout) -> Order:
         raise NotCanonical(f"an order says its header has {size} bytes")
     verify(operator, PURPOSE, header, rest[:_SIGNATURE_BYTES].hex())
     payload = rest[_SIGNATURE_BYTES:]
-    try:
-        return _read(decode(header), payload, layout)
-    except (KeyError, TypeError) as error:
-        raise NotCanonical(f"an order lacks or misstates a field: {error}") from None
+    return _read(_fields("order", decode(header), _HEADER), payload, layout)
 
 
 def _read(stated: dict[str, Any], payload: bytes, layout: Layout) -> Order:
+    """The order of a header whose fields have their types."""
     models = 2 if stated["kind"] == VOTE else 1
     if stated["layout"] != layout.as_json():
         raise IntegrityError("the order is about a model of another layout than this member joined with")
@@ -84,10 +101,10 @@ def _read(stated: dict[str, Any], payload: bytes, layout: Layout) -> Order:
     vectors = np.frombuffer(payload, dtype="<f4").astype(np.float32).reshape(models, layout.d)
     order = Order(
         kind=stated["kind"],
-        binding=Binding(**stated["binding"]),
+        binding=Binding(**_fields("binding", stated["binding"], _BINDING)),
         deadline=stated["deadline"],
         rule=stated["rule"],
-        privacy=None if stated["privacy"] is None else ExamplePrivacy(**stated["privacy"]),
+        privacy=_privacy(stated["privacy"]),
         round_key=stated["round_key"],
         layout=layout,
         incumbent=vectors[0],
@@ -95,6 +112,25 @@ def _read(stated: dict[str, Any], payload: bytes, layout: Layout) -> Order:
     if model_digest(order.incumbent) != order.binding.model:
         raise IntegrityError("the order is bound to another model than the one that came with it")
     return replace(order, candidate=vectors[1]) if models == 2 else order
+
+
+def _privacy(stated: Any) -> ExamplePrivacy | None:
+    if stated is None:
+        return None
+    privacy = ExamplePrivacy(**_fields("privacy", stated, _PRIVACY))
+    if not (min(stated.values()) > 0 and privacy.delta < 1):
+        raise NotCanonical(f"an order's privacy has numbers above 0 and δ below 1, found {privacy}")
+    return privacy
+
+
+def _fields(what: str, stated: Any, types: _Types) -> dict[str, Any]:
+    """`stated`, if it is an object of exactly these fields, each of one of its types."""
+    if not (isinstance(stated, dict) and stated.keys() == types.keys()):
+        raise NotCanonical(f"{what}: an object of {', '.join(types)} and nothing else")
+    for name, expected in types.items():
+        if type(stated[name]) not in expected:
+            raise NotCanonical(f"{what}: {name} is a {type(stated[name]).__name__}")
+    return stated
 
 
 def _bytes(vector: F32) -> bytes:

@@ -3,15 +3,12 @@
 from phalanx.privacy.accountant import epsilon, noise_multiplier
 from phalanx.privacy.central import COST_AT_SMALL_N, CentralGaussian, central_noise
 from phalanx.privacy.ledger import charge
-from phalanx.privacy.noise_check import NoiseCheck, check_noise
 
 __all__ = [
     "COST_AT_SMALL_N",
     "CentralGaussian",
-    "NoiseCheck",
     "central_noise",
     "charge",
-    "check_noise",
     "epsilon",
     "noise_multiplier",
 ]

@@ -176,6 +176,7 @@ def _threats(runs: Mapping[str, RunResult]) -> tuple[Threat, ...]:
     attacked, private = runs["private-attacked"], runs["private"]
     matched, krum = runs["private-norm-matched"], runs["private-multi-krum-norm-matched"]
     three = runs["private-three-norm-matched"]
+    mean, mean_three = runs["private-mean-norm-matched"], runs["private-mean-three-norm-matched"]
     refused = sum(attacked.refused.values())
     within = _within(attacked, private)
     return (
@@ -205,23 +206,23 @@ def _threats(runs: Mapping[str, RunResult]) -> tuple[Threat, ...]:
         ),
         Threat(
             "Backdoor at the honest norm, 1 of 10",
-            "norm checks see nothing",
+            f"{percent(mean.backdoor_success)} misread behind a mean, with the same noise",
             f"{percent(matched.backdoor_success)} misread",
             "trimmed mean",
             matched.backdoor_success <= HELD_BACKDOOR,
             matched.name,
         ),
         Threat(
-            "The same, with Multi-Krum as the rule",
-            "norm checks see nothing",
+            "Backdoor at the honest norm, where Multi-Krum is the rule",
+            f"{percent(mean.backdoor_success)} misread behind a mean, with the same noise",
             f"{percent(krum.backdoor_success)} misread",
-            "nothing: the noise hides it from distances",
+            "nothing: Multi-Krum picks what is near, and this is",
             krum.backdoor_success <= HELD_BACKDOOR,
             krum.name,
         ),
         Threat(
             "Three colluding backdoors at the honest norm",
-            "norm checks see nothing",
+            f"{percent(mean_three.backdoor_success)} misread behind a mean, with the same noise",
             f"{percent(three.backdoor_success)} misread",
             "not wholly: trimmed mean weakens it",
             three.backdoor_success <= HELD_BACKDOOR,

@@ -78,6 +78,12 @@ def _private(rule: str = "trimmed-mean", *, normaliser: int = 129) -> dict[str, 
     }
 
 
+def _private_mean() -> dict[str, Any]:
+    """The same noise behind a plain mean: what the norm-matched backdoor does when no rule stops it."""
+    tables = _private("mean")
+    return tables | {"aggregation": {"rule": "mean"}, "floor": {"max_epsilon": EPSILON}}
+
+
 BOOSTED = {BACKDOOR: "backdoor, boosted ×10"}
 FLIPPED = {FLIPPER: "sign flip ×10"}
 NOT_FINITE = {NAN: "sends NaN"}
@@ -98,6 +104,10 @@ RUNS = (
         MATCHED | FLIPPED | NOT_FINITE,
     ),
     Run("private-three-norm-matched", _PRIVATE, _private(), COLLUDING),
+    Run("private-mean-norm-matched", _PRIVATE.replace("trimmed mean (f = 3)", "mean"), _private_mean(), MATCHED),
+    Run(
+        "private-mean-three-norm-matched", _PRIVATE.replace("trimmed mean (f = 3)", "mean"), _private_mean(), COLLUDING
+    ),
     Run("clean", _NONE, _plain()),
     Run("undefended-backdoor", _NONE, _plain(), BOOSTED),
     Run("undefended-sign-flip", _NONE, _plain(), FLIPPED),
