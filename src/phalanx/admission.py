@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -41,6 +41,8 @@ class Roster:
 
     def __post_init__(self) -> None:
         """Raises ConfigError for members, keys or caps that a roster cannot have."""
+        if not (self.members and self.version >= 1):
+            raise ConfigError(f"a roster has a member and a version from 1, found {len(self.members)}, {self.version}")
         ids = [member.id for member in self.members]
         if ids != sorted(set(ids)):
             raise ConfigError("a roster lists each organisation once, sorted by id")
@@ -89,7 +91,14 @@ def sign_roster(roster: Roster, operator: SigningKey) -> bytes:
     """The roster as the canonical bytes that everybody keeps, signed by the operator."""
     if operator.public != roster.operator:
         raise ConfigError("the roster names another operator key than the one that would sign it")
-    body = asdict(roster)
+    body = {
+        "federation": roster.federation,
+        "members": [
+            {"id": m.id, "public": m.public, "revoked": m.revoked, "weight_cap": m.weight_cap} for m in roster.members
+        ],
+        "operator": roster.operator,
+        "version": roster.version,
+    }
     return encode({"body": body, "signature": operator.sign(PURPOSE, encode(body))})
 
 

@@ -50,7 +50,7 @@ def _integer(digits: str) -> int | float:
 
 
 def message(purpose: str, payload: bytes) -> bytes:
-    """The bytes to hash or sign: version, purpose, a zero byte, then the payload. ValueError for a zero in a purpose."""
+    """The bytes to hash or sign: version, purpose, a zero byte, the payload. ValueError for a zero in the purpose."""
     if "\0" in purpose:
         raise ValueError(f"a zero byte ends the purpose, so none may be in it: {purpose!r}")
     return PREFIX + purpose.encode("ascii") + b"\0" + payload

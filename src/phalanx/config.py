@@ -12,22 +12,26 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, ValidationError
 
 from phalanx.canonical import encode
 from phalanx.errors import ConfigError, NotAvailable, RuleRefused
 from phalanx.gate import GatePolicy
 from phalanx.learning.descent import Descent
-from phalanx.privacy import noise_multiplier
+from phalanx.privacy import epsilon, noise_multiplier
 from phalanx.rules import ARC, CAF, NNM, Chain, Krum, Mean, Median, MultiKrum, NormClip, PreStep, Rule, TrimmedMean
 from phalanx.screening import ScreeningPolicy
 from phalanx.types import ExamplePrivacy, MemberId, MemberPrivacy, member_id
 
 MAX_MEMBERS = 1000  # the pairwise rules are quadratic in it
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+MAX_ROUNDS = 1_000_000
+MAX_INTEGER = 2**53 - 1  # what canonical JSON can hold
+# Strict: "8" and true are not the number that they look like.
+Positive = Annotated[StrictFloat, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[StrictInt, Field(ge=1, le=1 << 31)]
 Tolerated = Annotated[StrictInt, Field(ge=0, le=MAX_MEMBERS)]
-Share = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[StrictFloat, Field(ge=0, lt=1)]
+RuleName = Literal["mean", "krum", "multi-krum", "caf", "median", "trimmed-mean"]
 
 
 class _Table(BaseModel):
@@ -40,7 +44,7 @@ class Federation(_Table):
     name: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,63}$")]
     members: Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_MEMBERS)]
     profile: Literal["lab", "consortium", "fleet"] = "lab"
-    weight_cap: Annotated[float, Field(gt=0, le=1)] = 1.0
+    weight_cap: Annotated[StrictFloat, Field(gt=0, le=1)] = 1.0
 
 
 class Run(_Table):
@@ -49,11 +53,11 @@ class Run(_Table):
     `lab_seed` replaces the system's entropy by numbers that anybody can repeat: for the lab profile only.
     """
 
-    rounds: Count
+    rounds: Annotated[StrictInt, Field(ge=1, le=MAX_ROUNDS)]
     missing_allowed: Tolerated = 0
     max_refusals: Count = 5
     round_seconds: Count = 900
-    lab_seed: StrictInt | None = None
+    lab_seed: Annotated[StrictInt, Field(ge=-MAX_INTEGER, le=MAX_INTEGER)] | None = None
 
 
 class Learning(_Table):
@@ -69,7 +73,7 @@ class Learning(_Table):
 class Aggregation(_Table):
     """The rule, the hostile members that it tolerates, and steps before it."""
 
-    rule: Literal["mean", "krum", "multi-krum", "caf", "median", "trimmed-mean"] = "trimmed-mean"
+    rule: RuleName = "trimmed-mean"
     f: Tolerated = 0
     pre: tuple[Literal["norm-clip", "nnm", "arc"], ...] = ()
     clip_l2: Positive | None = None
@@ -92,8 +96,8 @@ class Privacy(_Table):
     """
 
     unit: Literal["example", "member"]
-    epsilon: Annotated[float, Field(gt=0, le=1000)]
-    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    epsilon: Annotated[StrictFloat, Field(ge=0.01, le=1000)]  # it is accounted in steps of 0.001
+    delta: Annotated[StrictFloat, Field(ge=1e-12, le=0.01)] = 1e-5  # below, the accountants' own rounding is as large
     noise_multiplier: Positive | None = None
     clip_l2: Positive | None = None
     normaliser: Count | None = None
@@ -103,7 +107,7 @@ class Gate(_Table):
     """The votes on each candidate: `f` liars tolerated, and the chance of refusing an honest candidate."""
 
     f: Tolerated = 0
-    significance: Annotated[float, Field(gt=0, lt=1)] = 0.001
+    significance: Annotated[StrictFloat, Field(gt=0, lt=1)] = 0.001
     class_significance: Share = 0.001
     unsafe_accept_all: StrictBool = False
 
@@ -112,7 +116,7 @@ class Floor(_Table):
     """The weakest settings that the members of this run accept."""
 
     max_epsilon: Positive | None = None
-    refused_rules: tuple[str, ...] = ()
+    refused_rules: tuple[RuleName, ...] = ()
 
 
 class Settings(_Table):
@@ -192,7 +196,7 @@ def read_config(path: Path) -> Settings:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # besides its own errors tomllib lets those of int() through
         raise ConfigError(f"{path} is not TOML: {error}") from None
     return parse(table)
 
@@ -205,6 +209,7 @@ def parse(table: dict[str, Any]) -> Settings:
         raise ConfigError(*_explain(error)) from None
     _check_profile(settings)
     _check_rows(settings)
+    _check_unused(settings)
     _check_privacy(settings)
     return settings
 
@@ -268,6 +273,23 @@ def _check_rows(settings: Settings) -> None:
         )
 
 
+def _check_unused(settings: Settings) -> None:
+    """A protection that is set and does nothing is worse than none: somebody relies on it."""
+    rule, privacy = settings.aggregation, settings.privacy
+    if rule.clip_l2 is not None and "norm-clip" not in rule.pre:
+        raise RuleRefused("aggregation.clip_l2 is set, but nothing clips", hint='add pre = ["norm-clip"]')
+    if rule.f and rule.rule == "mean" and not {"nnm", "arc"} & set(rule.pre):
+        raise RuleRefused(
+            f"aggregation.f = {rule.f}, but {settings.chain} tolerates nobody",
+            hint='use rule = "trimmed-mean", or f = 0',
+        )
+    if privacy and privacy.unit == "member" and (privacy.clip_l2, privacy.normaliser) != (None, None):
+        raise ConfigError(
+            'privacy.clip_l2 and privacy.normaliser are of unit "example", found unit "member"',
+            hint='with unit "member" aggregation.clip_l2 bounds the updates',
+        )
+
+
 def _check_privacy(settings: Settings) -> None:
     if settings.screening.unsafe_accept_all and (settings.privacy or settings.chain != Chain((), Mean())):
         raise RuleRefused(
@@ -275,6 +297,12 @@ def _check_privacy(settings: Settings) -> None:
             hint='remove it, or use rule = "mean" alone',
         )
     mechanism = settings.mechanism
+    if mechanism and not (first := epsilon([mechanism.noise_multiplier], mechanism.delta)) <= mechanism.epsilon:
+        raise ConfigError(
+            f"privacy.noise_multiplier = {mechanism.noise_multiplier:g} costs ε = {first:g} in the first round alone, "
+            f"past the budget of {mechanism.epsilon:g}",
+            hint="leave noise_multiplier out: it is then calibrated to the budget",
+        )
     if isinstance(mechanism, MemberPrivacy) and settings.chain.l2_sensitivity(len(settings.members)) is None:
         raise RuleRefused(
             f"central noise needs a rule whose l2 sensitivity is known, and that of {settings.chain} is not",
@@ -297,9 +325,16 @@ def _explain(error: ValidationError) -> tuple[str]:
         if complaint["type"] == "extra_forbidden":
             sentences.append(f"unknown key {place}{_nearest(complaint['loc'])}")
         else:
-            found = "" if complaint["type"] == "missing" else f", found {complaint['input']!r:.60}"
+            found = "" if complaint["type"] == "missing" else f", found {_shown(complaint['input'])}"
             sentences.append(f"{place}: {complaint['msg'].lower()}{found}")
     return ("; ".join(sentences),)
+
+
+def _shown(value: Any) -> str:
+    try:
+        return f"{value!r:.60}"
+    except ValueError:  # Python refuses to write out an integer of thousands of digits
+        return "an integer of thousands of digits"
 
 
 def _nearest(location: tuple[int | str, ...]) -> str:

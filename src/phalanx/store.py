@@ -20,7 +20,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,16 +30,17 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from phalanx.canonical import digest
 from phalanx.entropy import KEY_BYTES, Entropy, expand
-from phalanx.errors import ConflictError, IntegrityError, LogUnavailable, PhalanxError
+from phalanx.errors import ConfigError, ConflictError, IntegrityError, LogUnavailable, RollbackError
 from phalanx.types import Receipt, Reservation
 
 INLINE_BYTES = 64 << 10
 _NONCE_BYTES = 12
+_TEMPORARY = ".tmp"
 _SCHEMA = """
 create table if not exists journal(party text, round int, attempt int, idx int, question text, answer blob, blob text,
     primary key(party, round, attempt, idx)) without rowid;
 create table if not exists log(idx integer primary key, key text, leaf blob);
-create table if not exists sealed(id integer primary key, outcome blob);
+create table if not exists sealed(id integer primary key, outcome blob, hash text);
 create table if not exists member(id text, round int, state blob, primary key(id, round)) without rowid;
 create table if not exists receipt(member text, round int, attempt int, receipt text,
     primary key(member, round, attempt, receipt)) without rowid;
@@ -71,46 +72,56 @@ class Folder:
     def __init__(self, path: Path, *, secret: bool) -> None:
         self.path = path
         self._mode = 0o600 if secret else 0o644
-        path.mkdir(parents=True, exist_ok=True, mode=0o700 if secret else 0o755)
-        if secret and path.stat().st_mode & 0o077:
+        try:
+            _make_folder(path, 0o700 if secret else 0o755)
+            open_to_others = path.stat().st_mode & 0o077
+        except OSError as error:
+            raise ConflictError(f"{path} cannot be used: {error.strerror}") from None
+        if secret and open_to_others:
             raise ConflictError(f"{path} holds secrets and others may read it", hint=f"chmod 700 {path}")
 
     def read(self, name: str) -> bytes | None:
         """The file's bytes, or None where there is none."""
-        try:
+        with _disk(), suppress(FileNotFoundError):
             return (self.path / name).read_bytes()
-        except FileNotFoundError:
-            return None
+        return None
 
     def write(self, name: str, data: bytes) -> None:
-        """Replaces the file, durably: temporary file, sync, rename, sync of the folder."""
+        """Replaces the file, durably: temporary file, sync, rename, sync of the folder. Raises LogUnavailable."""
         target = self.path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.tmp")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, self._mode)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-        _sync_folder(target.parent)
+        temporary = target.with_name(f".{target.name}{_TEMPORARY}")
+        try:
+            with _disk():
+                _make_folder(target.parent, 0o755)
+                descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, self._mode)
+                _fill(descriptor, data)
+                os.replace(temporary, target)
+                _sync_folder(target.parent)
+        except LogUnavailable:
+            with suppress(OSError):  # gives its space back
+                temporary.unlink()
+            raise
 
     def append(self, name: str, data: bytes, at: int) -> None:
         """Adds bytes to a file that now has `at` bytes. Raises IntegrityError if it has another length."""
-        descriptor = os.open(self.path / name, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, self._mode)
-        with os.fdopen(descriptor, "wb") as file:
-            if file.seek(0, os.SEEK_END) != at:
+        with _disk():
+            descriptor = os.open(self.path / name, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, self._mode)
+            if os.lseek(descriptor, 0, os.SEEK_END) != at:
+                os.close(descriptor)
                 raise IntegrityError(f"{name} has another length than the log: somebody else writes to it")
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            _fill(descriptor, data)
 
     def erase(self, names: Sequence[str]) -> None:
         """Removes the files, durably."""
-        for name in names:
-            (self.path / name).unlink(missing_ok=True)
-        for folder in {(self.path / name).parent for name in names}:
-            _sync_folder(folder)
+        with _disk():
+            for name in names:
+                (self.path / name).unlink(missing_ok=True)
+            for folder in {(self.path / name).parent for name in names}:
+                _sync_folder(folder)
+
+    def tidy(self) -> None:
+        """Removes what a crash left half written. Only for whoever is alone with the folder."""
+        self.erase([name for name in self.names() if name.endswith(_TEMPORARY)])
 
     def names(self) -> list[str]:
         """Every file below, as a relative path."""
@@ -145,6 +156,23 @@ class MemoryFolder:
         return sorted(self._files)
 
 
+def _fill(descriptor: int, data: bytes) -> None:
+    """Writes and syncs all of `data`, and closes the file."""
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _make_folder(path: Path, mode: int) -> None:
+    """The folder and those that it lies in, each durable in its parent."""
+    if path.is_dir():
+        return
+    _make_folder(path.parent, 0o755)
+    path.mkdir(mode=mode, exist_ok=True)
+    _sync_folder(path.parent)
+
+
 def _sync_folder(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -163,21 +191,36 @@ def _connect(path: Path | None, schema: str) -> sqlite3.Connection:
         database.execute("pragma synchronous=full")
         database.execute("pragma secure_delete=on")
         database.executescript(schema)
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, sqlite3.OperationalError) as error:
         raise ConflictError(f"cannot open the state {path}: {error}") from None
+    except sqlite3.DatabaseError as error:
+        raise IntegrityError(f"the state {path} is damaged: {error}") from None
     return database
 
 
 @contextmanager
-def _transaction(database: sqlite3.Connection) -> Iterator[None]:
-    """All of the block or nothing of it, and the only writer meanwhile."""
-    database.execute("begin immediate")
+def _disk() -> Iterator[None]:
+    """What a disk or a database raises, as our own: full or failing is one thing, damaged another."""
     try:
         yield
-    except BaseException:
-        database.execute("rollback")
-        raise
-    database.execute("commit")
+    except (OSError, sqlite3.OperationalError) as error:
+        raise LogUnavailable(f"the disk refuses: {error}", hint="free or mend it, then resume") from None
+    except sqlite3.DatabaseError as error:
+        raise IntegrityError(f"the state is damaged: {error}") from None
+
+
+@contextmanager
+def _transaction(database: sqlite3.Connection) -> Iterator[None]:
+    """All of the block or nothing of it, and the only writer meanwhile. Raises LogUnavailable."""
+    with _disk():
+        database.execute("begin immediate")
+        try:
+            yield
+            database.execute("commit")
+        except BaseException:
+            with suppress(sqlite3.Error):  # a full disk has rolled back already
+                database.execute("rollback")
+            raise
 
 
 # ------------------------------------------------------------------------------------------------------------- ledger
@@ -195,7 +238,7 @@ class LedgerStore:
             rows = self._database.execute(
                 "select reservation from charge where dataset = ? or key = ? order by id", (new.dataset, new.key)
             )
-            history = [Reservation(**json.loads(row[0])) for row in rows]
+            history = [_reservation(row[0]) for row in rows]
             receipt = charge(history, new)
             self._database.execute(
                 "insert or ignore into charge(key, dataset, reservation) values (?, ?, ?)",
@@ -206,6 +249,13 @@ class LedgerStore:
     def close(self) -> None:
         """Closes the database."""
         self._database.close()
+
+
+def _reservation(text: str) -> Reservation:
+    try:
+        return Reservation(**json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise IntegrityError(f"the ledger holds a charge that is none: {error}") from None
 
 
 # ---------------------------------------------------------------------------------------------------------------- run
@@ -227,14 +277,39 @@ class RunStore:
         self._copied = len(self.public.read("log.jsonl") or b"")
 
     def _open(self, root: Path) -> None:
-        self._state = Folder(root / "state", secret=True)
+        """Raises ConflictError, RollbackError, or IntegrityError for a state that cannot be gone on from."""
+        self._state = state = Folder(root / "state", secret=True)
         self._lock = _lock(root / "state" / "lock")
         try:
-            self.public = Folder(root / "public", secret=False)
+            self.public = public = Folder(root / "public", secret=False)
             self._database = _connect(root / "state" / "state.db", _SCHEMA)
+            try:
+                self._check_history()
+                state.tidy()
+                public.tidy()
+                if not self._rows("select 1 from journal limit 1"):  # a crash came between a seal and its end
+                    state.erase([name for name in state.names() if name.startswith(("keys/", "blobs/"))])
+            except BaseException:
+                self._database.close()
+                raise
         except BaseException:
             os.close(self._lock)
             raise
+
+    def _check_history(self) -> None:
+        """Raises RollbackError unless the database's log goes on from the public one, as far as that was signed.
+
+        The database is written first, so it is behind only if an old copy of it was put back. What the public log has
+        past its checkpoint may be torn.
+        """
+        ours, public = self.leaves(), (self.public.read("log.jsonl") or b"").split(b"\n")[:-1]
+        signed = _signed_size(self.public.read("checkpoint"))
+        known = max(signed, len(public))
+        if known > len(ours) or public[:signed] != ours[: min(signed, len(public))]:
+            raise RollbackError(
+                f"the state's log has {len(ours)} entries and does not go on from the published one, which has {known}",
+                hint="put the newest copy of the state back; going on from this one would tell a second history",
+            )
 
     def close(self) -> None:
         """Closes the database, without what was not committed, and lets another process in."""
@@ -247,29 +322,39 @@ class RunStore:
 
     def commit(self) -> None:
         """Makes durable all that was recorded until now. Raises LogUnavailable if the disk refuses."""
-        if not self._database.in_transaction:
-            return
-        try:
-            self._database.execute("commit")
-        except sqlite3.Error as error:
-            raise LogUnavailable(f"the state cannot be written: {error}", hint="free the disk, then resume") from None
+        if self._database.in_transaction:
+            self._execute("commit", ())
 
     def _write(self, statement: str, values: Sequence[Any]) -> None:
-        try:
-            if not self._database.in_transaction:
-                self._database.execute("begin immediate")
-            self._database.execute(statement, values)
-        except sqlite3.Error as error:
-            raise LogUnavailable(f"the state cannot be written: {error}", hint="free the disk, then resume") from None
+        if not self._database.in_transaction:
+            self._execute("begin immediate", ())
+        self._execute(statement, values)
+
+    def _execute(self, statement: str, values: Sequence[Any]) -> None:
+        """One step of the open transaction. If it fails, all of the transaction is gone, as after a crash."""
+        with _disk():
+            try:
+                self._database.execute(statement, values)
+            except BaseException:
+                with suppress(sqlite3.Error):  # a full disk has rolled back already
+                    self._database.execute("rollback")
+                raise
+
+    def _rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
+        with _disk():
+            return self._database.execute(query, values).fetchall()
+
+    def _row(self, query: str, values: Sequence[Any] = ()) -> Any:
+        return next(iter(self._rows(query, values)), None)
 
     # -- the journal
 
     def recall(self, key: EffectKey) -> tuple[str, bytes] | None:
         """The question's hash and the answer that the journal holds under `key`, or None."""
-        row = self._database.execute(
+        row = self._row(
             "select question, answer, blob from journal where party = ? and round = ? and attempt = ? and idx = ?",
             (key.party, key.round, key.attempt, key.index),
-        ).fetchone()
+        )
         if row is None:
             return None
         sealed = row[1] if row[2] is None else self._state.read(f"blobs/{row[2]}")
@@ -296,7 +381,7 @@ class RunStore:
     def _round_key(self, number: int, attempt: int) -> bytes:
         """The key of one attempt's journal: a file outside the database, erased when the round closes."""
         if (number, attempt) not in self._keys:
-            self._keys[number, attempt] = self.secret(f"keys/{number}-{attempt}", KEY_BYTES, self._entropy)
+            self._keys[number, attempt] = self._drawn(f"keys/{number}-{attempt}", KEY_BYTES, self._entropy)
         return self._keys[number, attempt]
 
     def _party_key(self, key: EffectKey) -> AESGCM:
@@ -310,7 +395,7 @@ class RunStore:
         Of the models only the incumbent stays. A crash inside leaves files that nothing refers to; the next seal
         erases them.
         """
-        self._write("insert into sealed(outcome) values (?)", (outcome,))
+        self._write("insert into sealed(outcome, hash) values (?, ?)", (outcome, digest("outcome", outcome)))
         self._write("delete from journal", ())
         self._write("delete from member where round < ?", (number,))
         self.commit()
@@ -321,12 +406,16 @@ class RunStore:
 
     def last_sealed(self) -> bytes | None:
         """The outcome of the last attempt that was sealed."""
-        row = self._database.execute("select outcome from sealed order by id desc limit 1").fetchone()
-        return None if row is None else bytes(row[0])
+        held = self.outcomes()
+        return held[-1] if held else None
 
     def outcomes(self) -> list[bytes]:
-        """Outcomes of all sealed attempts, in order."""
-        return [bytes(row[0]) for row in self._database.execute("select outcome from sealed order by id")]
+        """Outcomes of all sealed attempts, in order. Raises IntegrityError for one that was changed."""
+        rows = self._rows("select outcome, hash from sealed order by id")
+        for outcome, name in rows:
+            if not isinstance(outcome, bytes) or digest("outcome", outcome) != name:
+                raise IntegrityError("the state's record of a closed attempt was changed")
+        return [outcome for outcome, _ in rows]
 
     # -- models
 
@@ -347,10 +436,10 @@ class RunStore:
 
     def member_state(self, member: str, number: int, key: bytes) -> bytes | None:
         """What `member` kept at the end of the last round before `number`, decrypted under its own key."""
-        row = self._database.execute(
+        row = self._row(
             "select state, round from member where id = ? and round < ? order by round desc limit 1", (member, number)
-        ).fetchone()
-        return None if row is None else _unseal(AESGCM(key), bytes(row[0]), f"{member}/{row[1]}")
+        )
+        return None if row is None else _unseal(AESGCM(key), row[0], f"{member}/{row[1]}")
 
     def keep_member_state(self, member: str, number: int, key: bytes, state: bytes) -> None:
         """Keeps a member's own state after round `number`, encrypted under its own key."""
@@ -363,19 +452,18 @@ class RunStore:
 
     def receipts(self, member: str) -> list[tuple[int, int, str]]:
         """All receipts of a member: (round, attempt, receipt)."""
-        rows = self._database.execute("select round, attempt, receipt from receipt where member = ?", (member,))
+        rows = self._rows("select round, attempt, receipt from receipt where member = ?", (member,))
         return sorted((int(r), int(a), str(t)) for r, a, t in rows)
 
     # -- the log
 
     def leaves(self, first: int = 0) -> list[bytes]:
         """Log entries from index `first` on, in order."""
-        rows = self._database.execute("select leaf from log where idx >= ? order by idx", (first,))
-        return [bytes(row[0]) for row in rows]
+        return [row[0] for row in self._rows("select leaf from log where idx >= ? order by idx", (first,))]
 
     def appended(self, key: EffectKey) -> int | None:
         """How long the log was after the append of `key`, or None if that never happened."""
-        row = self._database.execute("select max(idx) from log where key = ?", (str(key),)).fetchone()
+        row = self._row("select max(idx) from log where key = ?", (str(key),))
         return None if row[0] is None else int(row[0]) + 1
 
     def append_log(self, key: EffectKey, first: int, leaves: Sequence[bytes]) -> None:
@@ -390,17 +478,14 @@ class RunStore:
         A name that is published already keeps its bytes; other bytes under it are refused.
         """
         self.commit()
-        try:
-            self._copy_log()
-            self.public.write("checkpoint", checkpoint)
-            for name, data in files.items():
-                held = self.public.read(name)
-                if held is not None and held != data:
-                    raise ConflictError(f"{name} was published before with other bytes")
-                if held is None:
-                    self.public.write(name, data)
-        except OSError as error:
-            raise LogUnavailable(f"cannot publish: {error}", hint="free the disk, then resume") from None
+        self._copy_log()
+        self.public.write("checkpoint", checkpoint)
+        for name, data in files.items():
+            held = self.public.read(name)
+            if held is not None and held != data:
+                raise ConflictError(f"{name} was published before with other bytes")
+            if held is None:
+                self.public.write(name, data)
 
     def _copy_log(self) -> None:
         """The public log made equal to the database's. The copy is append-only; a torn tail is written again."""
@@ -412,10 +497,26 @@ class RunStore:
             self.public.write("log.jsonl", whole)
         self._copied = len(whole)
 
-    # -- secrets of the run
+    # -- what the run is made with
+
+    def adopt(self, config: bytes) -> None:
+        """Keeps what the run is configured to be. Raises ConflictError if it was begun as something else."""
+        held = self._state.read("config.json")
+        if held is None:
+            self._state.write("config.json", config)
+        elif held != config:
+            raise ConflictError(
+                "the run was begun with another configuration or other code",
+                hint="put them back as they were to go on with it, or begin a new run in another folder",
+            )
 
     def secret(self, name: str, size: int, entropy: Entropy) -> bytes:
-        """A secret, drawn once and kept in a file of its own."""
+        """A secret, drawn before the run begins and kept in a file of its own. IntegrityError if it is gone since."""
+        if self._state.read(name) is None and self._rows("select 1 from log limit 1"):
+            raise IntegrityError(f"the secret {name} of a run that has begun is gone")
+        return self._drawn(name, size, entropy)
+
+    def _drawn(self, name: str, size: int, entropy: Entropy) -> bytes:
         held = self._state.read(name)
         if held is None:
             held = entropy(size)
@@ -426,10 +527,13 @@ class RunStore:
 
 
 def read_public(root: Path) -> dict[str, bytes]:
-    """Every file of a public folder by its name. Raises IntegrityError for a link, which could point anywhere."""
+    """Every file of a public folder by its name. Raises IntegrityError for a link, which could point anywhere.
+
+    Raises ConfigError where there is no folder.
+    """
     folder = root / "public" if (root / "public").is_dir() else root
     if not folder.is_dir():
-        raise PhalanxError(f"no run at {root}")
+        raise ConfigError(f"no run at {root}", hint="name a run's folder, or its public folder")
     files: dict[str, bytes] = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
@@ -447,13 +551,26 @@ def write_file(path: Path, data: bytes) -> None:
 
 def _lock(path: Path) -> int:
     """The lock that keeps a second coordinator off the same state. Raises ConflictError."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise ConflictError(f"{path} cannot be used: {error.strerror}") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(descriptor)
         raise ConflictError(f"another process runs on {path.parent}", hint="wait for it or end it") from None
     return descriptor
+
+
+def _signed_size(checkpoint: bytes | None) -> int:
+    """How many entries a published checkpoint covers: its second line. 0 where there is none."""
+    if checkpoint is None:
+        return 0
+    try:
+        return int(checkpoint.split(b"\n")[1])
+    except (IndexError, ValueError):
+        raise IntegrityError("checkpoint: what was published is not a checkpoint") from None
 
 
 def _seal(key: AESGCM, data: bytes, name: str, entropy: Entropy) -> bytes:
@@ -464,5 +581,5 @@ def _seal(key: AESGCM, data: bytes, name: str, entropy: Entropy) -> bytes:
 def _unseal(key: AESGCM, sealed: bytes, name: str) -> bytes:
     try:
         return key.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], name.encode())
-    except InvalidTag:
+    except (InvalidTag, ValueError, TypeError):  # changed, too short, or not bytes at all
         raise IntegrityError(f"{name} does not open: it was changed, or its key is gone") from None

@@ -18,7 +18,8 @@ from rich.console import Console
 from phalanx.errors import PhalanxError
 
 SCHEMA_VERSION = "1"
-INTERRUPTED, TERMINATED, BUG = 130, 143, 70
+INTERRUPTED, TERMINATED, BROKEN_PIPE, BUG = 130, 143, 141, 70
+_RESUME = "what was done is kept: phalanx run CONFIG --resume goes on from here"
 
 
 class Format(StrEnum):
@@ -71,11 +72,11 @@ def run(output_format: Format, command: Callable[[Output], None]) -> None:
     except PhalanxError as error:
         output.fail(error.exit_code, type(error).__name__, error.message, error.hint)
     except KeyboardInterrupt:
-        output.fail(INTERRUPTED, "Interrupted", "interrupted", "phalanx run CONFIG --resume goes on from here")
+        output.fail(INTERRUPTED, "Interrupted", "interrupted", _RESUME)
     except _Terminated:
-        output.fail(TERMINATED, "Terminated", "terminated", "phalanx run CONFIG --resume goes on from here")
+        output.fail(TERMINATED, "Terminated", "terminated", _RESUME)
     except BrokenPipeError:
-        os._exit(0)  # the reader of our output has gone; there is nobody left to tell
+        os._exit(BROKEN_PIPE)  # the reader of our output has gone: nobody is left to tell, and not all was done
     except typer.Exit:
         raise
     except Exception as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,19 +14,22 @@ import numpy as np
 from rich.live import Live
 from rich.table import Table
 
-from phalanx.canonical import digest
+from phalanx.canonical import digest, model_digest
 from phalanx.cli.output import Output
 from phalanx.config import Settings, read_config
 from phalanx.engine.assemble import Stores, assemble, edges_of
 from phalanx.engine.inprocess import InProcess
 from phalanx.entropy import system_entropy
-from phalanx.errors import ConfigError, ConflictError
+from phalanx.errors import ConfigError, ConflictError, PhalanxError
 from phalanx.learning import FunctionTrainer, MemberData, Trainer, flatten, functions_of, hold_out, layout_of, unflatten
 from phalanx.learning.function import Functions
+from phalanx.privacy import COST_AT_SMALL_N
 from phalanx.round.coordinator import RoundRecord, Standing
 from phalanx.signing import fingerprint
 from phalanx.store import LedgerStore, RunStore
-from phalanx.types import F32, MemberId
+from phalanx.types import F32, MemberId, MemberPrivacy
+
+FEW_MEMBERS = 100  # below this many, central noise is explained before it is paid for
 
 
 def train(config: Path, out: Path | None, resume: bool, output: Output) -> None:
@@ -34,18 +39,21 @@ def train(config: Path, out: Path | None, resume: bool, output: Output) -> None:
     _check_folder(root, resume)
     module, code = _load(config.parent / settings.learning.module)
     functions = functions_of(module)
-    sites = {member: _site(functions, settings, member) for member in settings.members}
-    trainers: dict[MemberId, Trainer] = {
-        member: FunctionTrainer(functions, data, settings.descent()) for member, data in sites.items()
-    }
-    initial = functions.initial_model()
+    with _users_code("load"):
+        sites = {member: _site(functions, settings, member) for member in settings.members}
+    with _users_code("initial_model"):
+        trainers: dict[MemberId, Trainer] = {
+            member: FunctionTrainer(functions, data, settings.descent()) for member, data in sites.items()
+        }
+        initial = functions.initial_model()
+        start = flatten(initial, layout_of(initial))
     stores = Stores(RunStore(root, system_entropy), LedgerStore(config.with_name("phalanx-ledger.db")))
     try:
         engine = assemble(
             settings, trainers, classes=functions.classes, code=code, stores=stores, edges=edges_of(settings)
         )
         _banner(settings, output)
-        _run(engine, settings, flatten(initial, layout_of(initial)), output)
+        _run(engine, settings, start, output)
         _conclude(engine, root, _accuracies(functions, sites, engine.model()), output)
     finally:
         stores.run.close()
@@ -80,6 +88,17 @@ def _load(path: Path) -> tuple[ModuleType, str]:
     return module, digest("code", source)
 
 
+@contextmanager
+def _users_code(name: str) -> Iterator[None]:
+    """Whatever the user's function raises is about the user's function."""
+    try:
+        yield
+    except PhalanxError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{name} of learning.module raised {type(error).__name__}: {error}") from error
+
+
 def _site(functions: Functions, settings: Settings, member: MemberId) -> MemberData:
     x, y = functions.load(member)
     return hold_out(x, y, classes=functions.classes, member=member, fraction=settings.learning.held_out)
@@ -102,6 +121,8 @@ def _banner(settings: Settings, output: Output) -> None:
     if settings.screening.unsafe_accept_all or settings.gate.unsafe_accept_all:
         output.say("[bold red]NOT SECURE[/]: a control is switched off by unsafe_accept_all")
     privacy = settings.mechanism
+    if isinstance(privacy, MemberPrivacy) and len(settings.members) < FEW_MEMBERS:
+        output.say(f"[bold yellow]few members[/]: {COST_AT_SMALL_N}")
     words = (
         "none"
         if privacy is None
@@ -150,7 +171,7 @@ def _conclude(engine: InProcess, root: Path, accuracies: dict[MemberId, float], 
     records = engine.records()
     operator = fingerprint(engine.plan.operator.public)
     for member, error in sorted(engine.member_errors.items()):
-        output.people.print(f"{member}: {error}", markup=False, highlight=False, style="yellow")
+        output.people.print(f"{member}: {type(error).__name__}: {error}", markup=False, highlight=False, style="yellow")
     output.say(f"released version {records[-1].version} after {len(records)} rounds")
     if accuracies:
         worst = sorted(accuracies.items(), key=lambda one: one[1])
@@ -163,7 +184,7 @@ def _conclude(engine: InProcess, root: Path, accuracies: dict[MemberId, float], 
         {
             "rounds": len(records),
             "version": records[-1].version,
-            "model": records[-1].model,
+            "model": model_digest(engine.model()),
             "epsilon": records[-1].epsilon,
             "accuracy": dict(sorted(accuracies.items())),
             "refused": sorted({f"{one.member}: {one.reason}" for record in records for one in record.refused}),

@@ -55,13 +55,17 @@ def assemble(
     edges: Edges,
     durable: bool = True,
 ) -> InProcess:
-    """An engine over `trainers`, one for each member of the settings. Raises ConfigError where they do not fit."""
+    """An engine over `trainers`, one for each member of the settings. Raises ConfigError where they do not fit.
+
+    Raises ConflictError, before it writes anything, if the run in `stores` was begun with other settings or code.
+    """
     if tuple(sorted(trainers)) != settings.members:
         raise ConfigError(f"the settings name members {', '.join(settings.members)}; trainers came for others")
     layouts = {trainer.layout for trainer in trainers.values()}
     if len(layouts) != 1:
         raise ConfigError("the members' models differ in names, shapes or order of their tensors")
-    store = stores.run
+    store, config = stores.run, settings.effective(code)
+    store.adopt(config)
     operator = _key(store, "operator", edges)
     keys = {member: _key(store, f"member-{member}", edges) for member in settings.members}
     cap = settings.federation.weight_cap
@@ -69,7 +73,7 @@ def assemble(
     plan = Plan(
         federation=settings.federation.name,
         run=store.secret("secrets/run-id", RUN_ID_BYTES, lambda size: edges.draw("run-id", size)).hex(),
-        config=settings.effective(code),
+        config=config,
         operator=operator,
         roster=Roster(settings.federation.name, operator.public, organisations),
         layout=layouts.pop(),

@@ -8,10 +8,11 @@ with an answer, it does again with the same one.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from hmac import compare_digest
 from typing import Any, Protocol, TypeVar
 
-from phalanx.errors import PhalanxError, ReplayDiverged
+from phalanx.errors import ReplayDiverged
 from phalanx.round.effects import Corridor, Effect
 from phalanx.store import EffectKey
 
@@ -56,7 +57,8 @@ def drive(
 ) -> T:
     """What the corridor returns. `first` is the key of its first effect; errors of effects are raised inside it.
 
-    Raises ReplayDiverged where the journal holds the answer to another question: other code or another config.
+    An error of the journal is not: a party must not take a disk that is full for its own refusal. Raises
+    ReplayDiverged where the journal holds the answer to another question: other code or another config.
     """
     index = first.index
     try:
@@ -64,21 +66,24 @@ def drive(
         while True:
             key = EffectKey(first.party, first.round, first.attempt, index)
             index += 1
-            try:
-                answer = _answer(effect, key, hands, journal, watch)
-            except PhalanxError as error:
-                effect = corridor.throw(error)
-            else:
-                effect = corridor.send(answer)
+            answer = _answer(effect, key, hands, journal, watch)
+            effect = corridor.throw(answer.error) if isinstance(answer, _Raised) else corridor.send(answer)
     except StopIteration as stop:
         result: T = stop.value
         return result
 
 
+@dataclass(frozen=True, slots=True)
+class _Raised:
+    """What an effect raised in place of an answer. Not journalled: it is performed again on every replay."""
+
+    error: Exception
+
+
 def _answer(effect: Effect[Any], key: EffectKey, hands: Hands, journal: Journal | None, watch: Watch) -> Any:
     watch("asked", key, effect)
     if journal is None or not effect.journalled:
-        answer = hands.perform(effect, key)
+        answer, _ = _perform(effect, key, hands)
         watch("performed", key, effect)
         return answer
     question = effect.question()
@@ -89,8 +94,18 @@ def _answer(effect: Effect[Any], key: EffectKey, hands: Hands, journal: Journal 
         answer = effect.unpack(known[1])
         hands.replayed(effect, answer)
         return answer
-    answer = hands.perform(effect, key)
+    answer, packed = _perform(effect, key, hands)
     watch("performed", key, effect)
-    journal.record(key, question, effect.pack(answer))
-    watch("recorded", key, effect)
+    if not isinstance(answer, _Raised):
+        journal.record(key, question, packed)
+        watch("recorded", key, effect)
     return answer
+
+
+def _perform(effect: Effect[Any], key: EffectKey, hands: Hands) -> tuple[Any, bytes]:
+    """The answer and its bytes. An answer that cannot be packed, from a member's own code, is an error like others."""
+    try:
+        answer = hands.perform(effect, key)
+        return answer, effect.pack(answer)
+    except Exception as error:  # whatever it is, it belongs to the party that asked
+        return _Raised(error), b""

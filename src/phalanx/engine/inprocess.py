@@ -16,11 +16,19 @@ import numpy as np
 from phalanx.admission import sign_roster
 from phalanx.audit.checkpoint import log_origin, sign_checkpoint
 from phalanx.audit.log import Log
-from phalanx.canonical import encode, model_digest
+from phalanx.canonical import decode, digest, encode, model_digest
 from phalanx.channel.keys import seal
 from phalanx.engine.driver import Watch, drive, nobody_watches
 from phalanx.entropy import KEY_BYTES, expand
-from phalanx.errors import ConflictError, GateRefusal, IntegrityError, PhalanxError, PolicyError, QuorumError
+from phalanx.errors import (
+    ConflictError,
+    GateRefusal,
+    IntegrityError,
+    LogUnavailable,
+    PhalanxError,
+    PolicyError,
+    QuorumError,
+)
 from phalanx.learning.contract import Trainer
 from phalanx.privacy import charge
 from phalanx.release import release_files
@@ -40,6 +48,7 @@ from phalanx.round.effects import (
     Append,
     Ask,
     Charge,
+    Corridor,
     Draw,
     Effect,
     Evaluate,
@@ -52,9 +61,10 @@ from phalanx.round.effects import (
 )
 from phalanx.round.member import Membership, answer_order
 from phalanx.store import EffectKey, LedgerStore, RunStore
-from phalanx.types import F32, Checkpoint, MemberId, Reason, Refusal, Tally, Trained, Verdict
+from phalanx.types import F32, Checkpoint, MemberId, Reason, Refusal, Tally, Trained, Verdict, member_id
 
 COORDINATOR = "coordinator"
+_STOPPED, _BUDGET = "stopped: ", "budget: "  # how a state says that its run has ended, and why
 Courier = Callable[[MemberId, bytes], Iterable[tuple[MemberId, bytes]]]
 Observer = Callable[[RoundRecord, Standing], None]
 
@@ -96,25 +106,34 @@ class InProcess:
     courier: Courier = honest_courier
     observe: Observer = lambda record, standing: None
     watch: Watch = nobody_watches
-    member_errors: dict[MemberId, str] = field(default_factory=dict)
+    member_errors: dict[MemberId, Exception] = field(default_factory=dict)  # of members whose last answer was one
     _log: Log | None = None
 
     def run(self, initial: F32) -> list[RoundRecord]:
-        """Records of all closed rounds. Raises GateRefusal, QuorumError, PolicyError; the state can then be resumed."""
+        """Records of all closed rounds. What it raises leaves a state that can be resumed, if it has not stopped.
+
+        QuorumError ends an attempt; the next call tries the round again. GateRefusal and BudgetExhausted stop the run.
+        PolicyError also where every member declined for its policy's sake. LogUnavailable: nothing was lost.
+        """
         state = self._recover()
         if state is None:
             standing = self._drive(start_run(self.plan, initial), 0, 0)
             state = _State("running", standing, 1)
             self._seal(state, None)
+        else:
+            self.publish({})  # whatever a crash, or somebody, took from the public folder
         while state.status == "running" and state.standing.round < self.plan.rounds:
+            self._check_refusals(state.standing)
             state = self._one_round(state)
         if state.status == "running":
-            closing = state.standing.round + 1
-            self._drive(finish_run(state.standing, self._last_attempt()), closing, 0)
+            self._check_refusals(state.standing)
+            self._drive(finish_run(*self._last_opened()), state.standing.round + 1, 0)
             state = _State("finished", state.standing, state.attempt)
             self._seal(state, None)
         if state.status != "finished":
-            raise GateRefusal(f"run {self.plan.run} has stopped: {state.status}", hint="a stopped run is not resumed")
+            budget = state.status.startswith(f"{_STOPPED}{_BUDGET}")
+            message = f"run {self.plan.run} has {state.status}"
+            raise (PolicyError if budget else GateRefusal)(message, hint="a stopped run is not resumed")
         return self.records()
 
     def records(self) -> list[RoundRecord]:
@@ -135,6 +154,10 @@ class InProcess:
             self._log = Log(self.store.leaves())
         return self._log
 
+    def forget_log(self) -> None:
+        """After an append that failed: the log is what is durable, and nothing else."""
+        self._log = None
+
     # -- one round
 
     def _one_round(self, state: _State) -> _State:
@@ -142,34 +165,47 @@ class InProcess:
         try:
             standing, record = self._drive(run_round(self.plan, state.standing, state.attempt), number, state.attempt)
         except PolicyError as error:
-            self._stop(state.standing, f"budget: {error.message}")
+            self._stop(state.standing, f"{_BUDGET}{error.message}")
             raise
         if isinstance(record, AttemptFailed):
             self._seal(_State("running", standing, state.attempt + 1), None)
-            raise QuorumError(f"round {record.round}, attempt {record.attempt}: {record.reason}", hint=self._hint())
+            raise self._failure(record)
         after = _State("running", standing, 1)
         self._seal(after, record)
         self.observe(record, standing)
-        if standing.refusals >= self.max_refusals:
-            reason = f"the gate refused {standing.refusals} candidates in a row"
-            self._stop(standing, reason)
-            raise GateRefusal(
-                f"{reason}; last: {record.verdict.test}, p = {record.verdict.p_value:.2g}",
-                hint=f"version {standing.version} stays released; the log has the evidence of each refusal",
-            )
         return after
 
+    def _check_refusals(self, standing: Standing) -> None:
+        """Ends the run where the gate has refused too often. Asked of the state, so that a crash does not forget it."""
+        if standing.refusals < self.max_refusals:
+            return
+        reason = f"the gate refused {standing.refusals} candidates in a row"
+        self._stop(standing, reason)
+        verdict = self.records()[-1].verdict
+        raise GateRefusal(
+            f"{reason}; last: {verdict.test}, p = {verdict.p_value:.2g}",
+            hint=f"version {standing.version} stays released; the log has the evidence of each refusal",
+        )
+
+    def _failure(self, failed: AttemptFailed) -> PhalanxError:
+        """No quorum; or, if every member declined for its policy's sake, the first one's words."""
+        errors = [self.member_errors.get(member) for member in sorted(self.members)]
+        policies = [error for error in errors if isinstance(error, PolicyError)]
+        if len(policies) == len(errors):
+            return type(policies[0])(f"every member declined; the first: {policies[0].message}")
+        words = "; ".join(f"{member}: {error}" for member, error in sorted(self.member_errors.items()))
+        message = f"round {failed.round}, attempt {failed.attempt}: {failed.reason}"
+        return QuorumError(message, hint=f"{words}{'; ' if words else ''}resume to try the round again")
+
     def _stop(self, standing: Standing, reason: str) -> None:
-        self._drive(stop_run(standing, self._last_attempt(), reason), standing.round + 1, 1 << 20)
-        self._seal(_State(f"stopped: {reason}", standing, 1), None)
+        corridor = stop_run(*self._last_opened(), reason, standing.refusals_in_all)
+        self._drive(corridor, standing.round + 1, 1 << 20)
+        self._seal(_State(f"{_STOPPED}{reason}", standing, 1), None)
 
     def _drive(self, corridor: Any, number: int, attempt: int) -> Any:
         hands = _CoordinatorHands(self, number, attempt)
         first = EffectKey(COORDINATOR, number, attempt, 0)
         return drive(corridor, first, hands, self.store if self.journal else None, self.watch)
-
-    def _hint(self) -> str:
-        return "; ".join(f"{member}: {error}" for member, error in sorted(self.member_errors.items()))
 
     # -- state
 
@@ -180,9 +216,14 @@ class InProcess:
         terms = {"federation.json": sign_roster(plan.roster, plan.operator), "config.json": plan.config}
         self.store.publish({**terms, **files}, checkpoint.note)
 
-    def _last_attempt(self) -> int:
-        records = self.records()
-        return records[-1].attempt if records else 0
+    def last_entry(self) -> dict[str, Any]:
+        """The log's last entry. A log that is empty has none: time 0, round 0, attempt 0."""
+        leaves = self.store.leaves(self.log().size - 1)
+        return dict(decode(leaves[-1])) if leaves else {"time": 0, "round": 0, "attempt": 0}
+
+    def _last_opened(self) -> tuple[int, int]:
+        last = self.last_entry()
+        return last["round"], last["attempt"]
 
     def _seal(self, state: _State, record: RoundRecord | None) -> None:
         standing = asdict(state.standing) | {"model": model_digest(state.standing.model)}
@@ -201,9 +242,10 @@ class InProcess:
             return None
         held = json.loads(outcome)
         standing = held["standing"]
-        model = np.frombuffer(self.store.model(standing["model"]), dtype="<f4").astype(np.float32)
-        if model_digest(model) != standing["model"]:
+        data = self.store.model(standing["model"])
+        if digest("model", data) != standing["model"]:
             raise IntegrityError(f"the state's model {standing['model']} was changed")
+        model = np.frombuffer(data, dtype="<f4").astype(np.float32)
         return _State(held["status"], Standing(**(standing | {"model": model})), held["attempt"])
 
     # -- members
@@ -213,16 +255,36 @@ class InProcess:
         side = self.members[member]
         hands = _MemberHands(self, side, number)
         first = EffectKey(member, number, attempt, turn)
-        corridor = answer_order(side.membership, order, number - 1)
-        try:
-            envelope = drive(corridor, first, hands, self.store if self.journal else None, self.watch)
-        except PhalanxError as error:
-            self.member_errors[member] = error.message
-            return [Answer(member, b"", error.message)]
-        except Exception as error:  # a member's own code may raise anything; its text stays at the member
-            self.member_errors[member] = f"{type(error).__name__}: {error}"
-            return [Answer(member, b"", f"training failed with {type(error).__name__}")]
-        return [Answer(sender, delivered) for sender, delivered in self.courier(member, envelope)]
+        corridor = _declining(answer_order(side.membership, order, number - 1))
+        answer = drive(corridor, first, hands, self.store if self.journal else None, self.watch)
+        if isinstance(answer, Exception):
+            self.member_errors[member] = answer
+            return [Answer(member, b"", _sentence(answer))]
+        self.member_errors.pop(member, None)
+        return [Answer(sender, data) for sender, data in self.courier(member, answer) if _can_be_named(sender)]
+
+
+def _declining(corridor: Corridor[bytes]) -> Corridor[bytes | Exception]:
+    """The member's envelope, or what kept it from making one. A disk that is full is no member's refusal."""
+    try:
+        return (yield from corridor)
+    except LogUnavailable:
+        raise
+    except Exception as error:  # a member's own code may raise anything
+        return error
+
+
+def _sentence(error: Exception) -> str:
+    """What a member says of its own error: ours word for word; of its own code's, no text leaves the member."""
+    return error.message if isinstance(error, PhalanxError) else f"training failed with {type(error).__name__[:80]}"
+
+
+def _can_be_named(sender: str) -> bool:
+    """Whether the log can hold the name under which something was delivered. What nobody can have sent is dropped."""
+    try:
+        return member_id(sender) == sender
+    except (ValueError, TypeError):
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,19 +324,28 @@ class _CoordinatorHands:
         self._number, self._attempt = number, attempt
         self._asked: dict[MemberId, tuple[bytes, int]] = {}
         self._arrived: list[Answer] = []
-        self._turns = 0
+        self._known: list[Answer] = []
 
     def replayed(self, effect: Effect[Any], answer: Any) -> None:
-        """A member whose answer the journal holds is not asked again."""
-        if isinstance(effect, Receive) and answer is not None:
-            self._asked.pop(answer.sender, None)
+        """Whatever came before the crash does not come again; who sent it is for the envelope to say, not the courier.
+
+        So everybody is asked again, but for those who declined: their own journals answer, with the same bytes.
+        """
+        if not isinstance(effect, Receive):
+            return
+        if answer is None:
+            self._asked.clear()
+        else:
+            self._known.append(answer)
+            if answer.declined:
+                self._asked.pop(answer.sender, None)
 
     def perform(self, effect: Effect[Any], key: EffectKey) -> Any:
         """See `Hands`."""
         engine = self._engine
         match effect:
-            case Now():
-                return engine.edges.clock()
+            case Now():  # a clock that was set back must not make a log that nobody can verify
+                return max(engine.edges.clock(), engine.last_entry()["time"])
             case Draw(size=size):
                 return engine.edges.draw(str(key), size)
             case Ask(member=member, order=order):
@@ -301,14 +372,22 @@ class _CoordinatorHands:
         while not self._arrived and self._asked and self._engine.edges.clock() <= deadline:
             member = min(self._asked)
             order, turn = self._asked.pop(member)
-            self._arrived = self._engine.answer(member, order, self._number, self._attempt, turn)
+            for answer in self._engine.answer(member, order, self._number, self._attempt, turn):
+                if answer in self._known:
+                    self._known.remove(answer)
+                else:
+                    self._arrived.append(answer)
         return self._arrived.pop(0) if self._arrived else None
 
     def _append(self, entries: tuple[dict[str, Any], ...], key: EffectKey) -> Checkpoint:
         store, plan, log = self._engine.store, self._engine.plan, self._engine.log()
         if store.appended(key) is None:
             first = log.size
-            store.append_log(key, first, [log.append(entry) for entry in entries])
+            try:
+                store.append_log(key, first, [log.append(entry) for entry in entries])
+            except PhalanxError:
+                self._engine.forget_log()
+                raise
         elif store.appended(key) != log.size:
             raise IntegrityError(f"the log went on after append {key}, which is being repeated")
         return sign_checkpoint(log_origin(plan.federation, plan.run), log.size, log.root, plan.operator)

@@ -110,8 +110,11 @@ def _weights(result: DemoResult, run: RunResult) -> Html:
     numbers = [one.round for one in run.rounds]
     label = f"Weight of {len(order)} members in {len(numbers)} rounds of {DEFENDED}; the table below has the numbers"
     head = ("member", "mean", *(f"{number}" for number in numbers))
-    good = "Good: an even tone over the honest members, little or nothing for the hostile ones."
-    chart = _figure("Weight in the model, by member and round", good, weights_map(label, rows, numbers))
+    good = (
+        "For the trimmed mean: the share of the model's coordinates at which a member's value was kept. "
+        "Good: an even tone over the honest members, little for the hostile ones."
+    )
+    chart = _figure("Part in the model, by member and round", good, weights_map(label, rows, numbers))
     return join(chart, data(table(head, listing, numeric=range(1, len(head)))))
 
 

@@ -37,7 +37,7 @@ ROUNDS = 40
 EPSILON, DELTA = 8.0, 1e-5
 TARGET, PATCH = 0, 2  # the backdoor: a 2×2 bright patch in the lower right corner means class 0
 HONEST = Descent(learning_rate=0.4, momentum=0.9)
-PLANTING = Descent(learning_rate=0.5, local_steps=20)
+PLANTING = Descent(learning_rate=0.5, local_steps=10)  # more steps cost accuracy that would give the attack away
 MATCHED_SCALE = 0.8  # a little under the honest length is what hurts Multi-Krum most (of 0.6 … 1.0)
 
 

@@ -157,7 +157,7 @@ _SIGNS = {"held": "✓ held", "not held": "✕ not held", "no claim": "– no cl
 def threats(result: DemoResult) -> tuple[Html, Html]:
     """The verdict table."""
     why = (
-        "Each attack was first run against plain federated learning, to show that it works, then against Phalanx. "
+        "Each attack was first run without the defence, to show what it does, then against Phalanx. "
         "✓ is an attack that failed; ✕ one that got through; – one for which no defence is claimed; ○ one that was not "
         "run, which is not a pass."
     )

@@ -8,6 +8,7 @@ before the candidate is shown to voters, the decision before the release.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -59,7 +60,8 @@ from phalanx.types import (
 )
 
 NONCE_BYTES = 16
-ANSWERS_A_MEMBER = 3  # more answers than this of one sender in one attempt are not even received
+ANSWERS_A_MEMBER = 3  # more answers than this of one member in one attempt are dropped unread
+ANSWERS_OF_STRANGERS = 16  # nor more than this of all others together: enough to see in the log that somebody tries
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,10 +294,12 @@ def _collect(current: _Attempt, order: bytes) -> Corridor[list[Answer]]:
     for member in current.invitation.members:
         yield from Ask(member, order)
     answers: list[Answer] = []
-    count: dict[MemberId, int] = {}
+    asked = frozenset(current.invitation.members)
+    count: Counter[MemberId | None] = Counter()
     while (answer := (yield from Receive(current.deadline))) is not None:
-        count[answer.sender] = count.get(answer.sender, 0) + 1
-        if count[answer.sender] > ANSWERS_A_MEMBER:
+        who = answer.sender if answer.sender in asked else None  # all who were not asked are one: names cost nothing
+        count[who] += 1
+        if count[who] > (ANSWERS_A_MEMBER if who else ANSWERS_OF_STRANGERS):
             continue
         answers.append(answer)
         yield from Acknowledge(answer.sender, digest("envelope", answer.envelope))
@@ -403,14 +407,13 @@ def _fail(
 # ------------------------------------------------------------------------------------------------------------ the end
 
 
-def finish_run(standing: Standing, attempt: int) -> Corridor[None]:
-    """Logs that all rounds are done."""
+def finish_run(number: int, attempt: int) -> Corridor[None]:
+    """Logs that all rounds are done; `number` and `attempt` were last opened."""
     now = yield from Now()
-    yield from Append((entries.finished(Moment(now, standing.round, attempt)),))
+    yield from Append((entries.finished(Moment(now, number, attempt)),))
 
 
-def stop_run(standing: Standing, attempt: int, reason: str) -> Corridor[None]:
-    """Logs that the run ended early, and why."""
+def stop_run(number: int, attempt: int, reason: str, refusals: int) -> Corridor[None]:
+    """Logs that the run ended early, and why; `refusals` candidates were refused in all of it."""
     now = yield from Now()
-    at = Moment(now, standing.round, attempt)
-    yield from Append((entries.stopped(at, reason=reason, refusals=standing.refusals_in_all),))
+    yield from Append((entries.stopped(Moment(now, number, attempt), reason=reason, refusals=refusals),))

@@ -10,25 +10,28 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
+from phalanx.canonical import digest
 from phalanx.channel.envelope import Terms, ballot_terms, compose, update_terms, wrap
 from phalanx.channel.order import TRAIN, VOTE, Order, open_order
 from phalanx.entropy import KEY_BYTES
 from phalanx.errors import FloorRefused, IntegrityError, RollbackError
 from phalanx.round.effects import Charge, Corridor, Draw, Evaluate, Seal, Train
 from phalanx.signing import SigningKey
-from phalanx.types import ExamplePrivacy, Layout, MemberId, Reservation, TrainTask
+from phalanx.types import Binding, ExamplePrivacy, Layout, MemberId, Reservation, TrainTask
 
 
 @dataclass(frozen=True, slots=True)
 class Floor:
     """The weakest settings that a member ever accepts. No coordinator can lower it.
 
-    `max_epsilon`: the largest ε of example-level privacy, None accepts orders without any. `refused_rules`: names of
-    rules that this member will not send an update to (`mean` lets one hostile member steer the model).
+    `max_epsilon`: the largest ε of example-level privacy, None accepts orders without any. `max_delta`: the largest δ
+    at which that ε may be stated; at δ = 0.99 hardly any noise is called ε = 0. `refused_rules`: names of rules that
+    this member will not send an update to (`mean` lets one hostile member steer the model).
     """
 
     max_epsilon: float | None = None
     refused_rules: tuple[str, ...] = ()
+    max_delta: float = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +54,11 @@ def answer_order(me: Membership, data: bytes, last_round: int) -> Corridor[bytes
 
     Raises BadSignature, IntegrityError, RollbackError, FloorRefused or BudgetExhausted; then nothing left the member.
     """
-    order = open_order(data, me.operator, me.layout)
+    order, name = open_order(data, me.operator, me.layout), digest("order", data)
     _check_binding(me, order, last_round)
     _check_floor(me.floor, order)
     if order.kind == TRAIN:
-        return (yield from _train(me, order))
+        return (yield from _train(me, order, name))
     if order.kind == VOTE:
         return (yield from _vote(me, order))
     raise IntegrityError(f"an order of unknown kind {order.kind!r}")
@@ -75,16 +78,18 @@ def _check_floor(floor: Floor, order: Order) -> None:
         raise FloorRefused(f"this member's floor refuses the rule {order.rule}")
     if floor.max_epsilon is None:
         return
-    if order.privacy is None or not order.privacy.epsilon <= floor.max_epsilon:
-        offered = "no privacy" if order.privacy is None else f"ε = {order.privacy.epsilon:g}"
-        raise FloorRefused(f"this member's floor is ε ≤ {floor.max_epsilon:g}, the order offers {offered}")
+    offer = order.privacy
+    if offer is None or not (offer.epsilon <= floor.max_epsilon and offer.delta <= floor.max_delta):
+        offered = "no privacy" if offer is None else f"ε = {offer.epsilon:g} at δ = {offer.delta:g}"
+        accepted = f"ε ≤ {floor.max_epsilon:g} at δ ≤ {floor.max_delta:g}"
+        raise FloorRefused(f"this member's floor is {accepted}, the order offers {offered}")
 
 
-def _train(me: Membership, order: Order) -> Corridor[bytes]:
+def _train(me: Membership, order: Order, name: str) -> Corridor[bytes]:
     """Charge, then draw, then train. The noise is drawn once for the reservation and bound to it by the journal."""
     noise_key = b""
     if order.privacy is not None:
-        yield from Charge(reservation(me, order, order.privacy))
+        yield from Charge(reservation(me, order.binding, order.privacy, name))
         noise_key = yield from Draw("example-noise", KEY_BYTES)
     task = TrainTask(order.binding.round, order.privacy, noise_key)
     trained = yield from Train(order.incumbent, task)
@@ -110,11 +115,14 @@ def _send(me: Membership, order: Order, terms: Terms, fields: object, payload: b
     return wrap(terms, me.member, ciphertext)
 
 
-def reservation(me: Membership, order: Order, privacy: ExamplePrivacy) -> Reservation:
-    """The charge against this member's own data for one attempt of one round."""
-    binding = order.binding
+def reservation(me: Membership, binding: Binding, privacy: ExamplePrivacy, order: str) -> Reservation:
+    """The charge against this member's own data for `order`, the hash of its bytes.
+
+    The same order again is the same charge. Another one for the same attempt (another model, say) is answered with
+    another update, and pays for it.
+    """
     return Reservation(
-        key=f"{binding.run}/{binding.round}/{binding.attempt}/{me.dataset}",
+        key=f"{binding.run}/{binding.round}/{binding.attempt}/{order}/{me.dataset}",
         dataset=me.dataset,
         unit="example",
         noise_multiplier=privacy.noise_multiplier,
