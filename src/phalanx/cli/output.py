@@ -61,6 +61,7 @@ class Output:
         if self.format is Format.JSON:
             head = {"schema_version": SCHEMA_VERSION, "status": status, "exit_code": exit_code}
             sys.stdout.write(json.dumps(head | rest, allow_nan=False) + "\n")
+            sys.stdout.flush()
 
 
 def run(output_format: Format, command: Callable[[Output], None]) -> None:

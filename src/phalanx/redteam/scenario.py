@@ -37,7 +37,8 @@ ROUNDS = 40
 EPSILON, DELTA = 8.0, 1e-5
 TARGET, PATCH = 0, 2  # the backdoor: a 2×2 bright patch in the lower right corner means class 0
 HONEST = Descent(learning_rate=0.4, momentum=0.9)
-PLANTING = Descent(learning_rate=0.5, local_steps=10)  # more steps cost accuracy that would give the attack away
+REPLACING = Descent(learning_rate=0.5, local_steps=10)  # more steps cost accuracy, which would give the attack away
+MATCHING = Descent(learning_rate=0.5, local_steps=20)  # scaled down anyway: the direction is what counts
 MATCHED_SCALE = 0.8  # a little under the honest length is what hurts Multi-Krum most (of 0.6 … 1.0)
 
 
@@ -157,8 +158,11 @@ def _attacker(how: str, honest: Trainer, data: MemberData) -> Trainer:
         return SignFlip(honest, scale=10.0)
     if how in NOT_FINITE.values():
         return NotANumber(honest)
-    planted = backdoor(data, lambda d: trainer(d, PLANTING), target=TARGET, boost=float(len(MEMBERS)), size=PATCH)
-    return planted if how in BOOSTED.values() else NormMatched(planted, honest, scale=MATCHED_SCALE)
+    if how in BOOSTED.values():
+        boost = float(len(MEMBERS))
+        return backdoor(data, lambda d: trainer(d, REPLACING), target=TARGET, boost=boost, size=PATCH)
+    planted = backdoor(data, lambda d: trainer(d, MATCHING), target=TARGET, boost=1.0, size=PATCH)
+    return NormMatched(planted, honest, scale=MATCHED_SCALE)
 
 
 # ----------------------------------------------------------------------------------------------------------- measuring
