@@ -19,7 +19,7 @@ from phalanx.entropy import system_entropy
 from phalanx.learning import Descent
 from phalanx.learning.digits import CLASSES
 from phalanx.learning.torch_trainer import use_one_thread
-from phalanx.redteam.scenario import MEMBERS, Measure, initial_model, split, trainer
+from phalanx.redteam.scenario import MEMBERS, Draw, Measure, initial_model, split, trainer
 from phalanx.store import LedgerStore, RunStore
 
 SEEDS = range(10)
@@ -34,7 +34,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 def accuracy(tables: dict[str, Any], seed: int) -> float:
     """The final model's accuracy on the lab's test set."""
-    digits = split(seed)
+    digits = split(Draw(seed))
     settings = parse(
         {
             "federation": {"name": "digits", "members": list(MEMBERS)},

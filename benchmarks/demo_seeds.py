@@ -20,7 +20,7 @@ import numpy as np
 from phalanx import __version__
 from phalanx.learning.torch_trainer import use_one_thread
 from phalanx.redteam.result import RunResult
-from phalanx.redteam.scenario import ALONE, RUNS, play, play_alone, quiet
+from phalanx.redteam.scenario import ALONE, RUNS, Draw, play, play_alone, quiet
 
 RESULTS = Path(__file__).with_name("results")
 
@@ -29,9 +29,9 @@ def one(job: tuple[str, int]) -> RunResult:
     """One run of one seed, in memory, with entropy that is derived from the seed."""
     name, seed = job
     if name == ALONE:
-        return play_alone(seed)
+        return play_alone(Draw(seed))
     run = next(run for run in RUNS if run.name == name)
-    return play(run, seed, None, quiet)[0]
+    return play(run, Draw(seed), None, quiet)[0]
 
 
 def summary(results: list[RunResult]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from phalanx.redteam.demo import HELD_BACKDOOR, HELD_POINTS
 from tests.docs.page import ROOT, table
+from tests.docs.pictures import SEED, decibel, leak
 
 SEEDS = "benchmarks/results/demo_seeds.json"
 UNSEEN_SEEDS = "benchmarks/results/demo_seeds_holdout.json"
@@ -69,7 +70,7 @@ def verdicts() -> str:
     seeds = len(found.held["seeds"])
     attacked, matched = "private-attacked", "private-norm-matched"
     krum, three = "private-multi-krum-norm-matched", "private-three-norm-matched"
-    nan = found.refused(attacked)
+    nan, image = found.refused(attacked), leak()
     rows = [
         (
             "Backdoor by model replacement (boosted ×10), 1 of 10",
@@ -97,7 +98,7 @@ def verdicts() -> str:
         ),
         (
             "The same, where Multi-Krum is the rule",
-            "as above",
+            f"{found.backdoor('private-mean-norm-matched')} misread behind a mean with the same noise",
             f"{found.backdoor(krum)} misread",
             _stopped(found.keeps_out(krum), "Multi-Krum"),
         ),
@@ -106,6 +107,18 @@ def verdicts() -> str:
             f"{found.backdoor('private-mean-three-norm-matched')} misread behind a mean with the same noise",
             f"{found.backdoor(three)} misread",
             _stopped(found.keeps_out(three), "trimmed mean"),
+        ),
+        (
+            f"Training image rebuilt from the update that it alone made (seed {SEED})",
+            f"rebuilt, {decibel(image.psnr_undefended)}",
+            f"{decibel(image.psnr_defended)}; guessing the mean image scores {decibel(image.psnr_mean_image)}",
+            _stopped(image.psnr_defended <= image.psnr_mean_image + 1, "clip and noise at the member"),
+        ),
+        (
+            "One bit of the log edited afterwards",
+            "no log, or one that can be rewritten",
+            "`audit verify` refuses it and names the file",
+            "Merkle log, signed checkpoint",
         ),
     ]
     return table(("threat", "plain federated learning", "Phalanx", "stopped by"), rows)
@@ -131,7 +144,6 @@ def prices() -> str:
 def chosen() -> str:
     """ADR 0006: the demo's configuration on the seeds that it was chosen by, and on seeds that it never saw."""
     files = [Results.read(SEEDS), Results.read(UNSEEN_SEEDS)]
-    head = ("run", *(f"seeds {found.seeds}: accuracy | backdoor" for found in files))
     names = [
         "clean", "robust", "private", "private-attacked", "private-norm-matched", "private-multi-krum-norm-matched",
         "private-three-norm-matched",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from phalanx.redteam.charts import digit
 from phalanx.redteam.demo import _leak
 from phalanx.redteam.result import Leak
-from phalanx.redteam.scenario import MEMBERS, split
+from phalanx.redteam.scenario import MEMBERS, Draw, split
 
 SEED = 0
 _INK, _SOFT, _PAPER, _FRAME = "#1d2733", "#5b6673", "#fbfaf7", "#d9d5cc"
@@ -17,18 +17,23 @@ _FONT = "font-family=\"system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu San
 
 def leak() -> Leak:
     """What the demo shows of one update of the first organisation."""
-    return _leak(split(SEED).members[MEMBERS[0]], SEED)
+    return _leak(split(Draw(SEED)).members[MEMBERS[0]], SEED)
+
+
+def decibel(value: float) -> str:
+    """A peak signal-to-noise ratio. Past 100 dB only rounding is left, which differs from processor to processor."""
+    return "over 100 dB" if value > 100 else f"{value:.1f} dB"
 
 
 def rebuilt_digit(found: Leak) -> str:
     """An SVG that refers to nothing outside itself, on paper of its own: the same on a light and on a dark page."""
     panels = (
         ("The private image", found.original, "should stay at the member"),
-        ("Rebuilt, no defence", found.undefended, f"the image itself, {found.psnr_undefended:.0f} dB"),
+        ("Rebuilt, no defence", found.undefended, f"the image itself, {decibel(found.psnr_undefended)}"),
         (
             "Rebuilt, clip and noise",
             found.defended,
-            f"{found.psnr_defended:.1f} dB; mean image {found.psnr_mean_image:.1f} dB",
+            f"{decibel(found.psnr_defended)}; mean image {decibel(found.psnr_mean_image)}",
         ),
     )
     drawn = "".join(_panel(24 + 252 * i, *panel) for i, panel in enumerate(panels))

@@ -1,4 +1,4 @@
-"""What the reference pages must say, read from the code: configuration keys, command lines, errors, reasons, entries."""
+"""What the reference pages must say, read from the code: keys, commands, errors, reasons, log entries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from phalanx import errors
 from phalanx.audit.schema import ALWAYS, FIELDS
 from phalanx.cli.app import app
-from phalanx.cli.output import BUG, INTERRUPTED, TERMINATED
+from phalanx.cli.output import BROKEN_PIPE, BUG, INTERRUPTED, TERMINATED
 from phalanx.cli.verify import NOT_ESTABLISHED
 from phalanx.config import Settings
 from phalanx.types import Reason
@@ -115,7 +115,8 @@ def exit_codes() -> str:
     ]
     named = [(one.exit_code, one.__name__, (one.__doc__ or "").splitlines()[0]) for one in error_tree()]
     rows = [(str(code), f"`{name}`", words) for code, name, words in sorted(named + own)]
-    return table(("exit code", "`error_code`", "meaning"), [("0", "", "Done."), *rows])
+    silent = (str(BROKEN_PIPE), "–", "Whoever read the output has gone; nothing can be said.")
+    return table(("exit code", "`error_code`", "meaning"), [("0", "–", "Done."), *rows, silent])
 
 
 def error_tree() -> list[type[errors.PhalanxError]]:

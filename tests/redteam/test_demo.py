@@ -15,7 +15,7 @@ import pytest
 from phalanx.audit import verify_run
 from phalanx.errors import ConflictError, IntegrityError
 from phalanx.redteam.demo import run_demo
-from phalanx.redteam.scenario import ALONE, MEMBERS, RUNS, cast, play, play_alone, quiet, shortened, split
+from phalanx.redteam.scenario import ALONE, MEMBERS, RUNS, Draw, cast, play, play_alone, quiet, shortened, split
 from phalanx.release import open_release
 from phalanx.store import read_public
 from tests.redteam.synthetic_demo import demo as synthetic
@@ -101,7 +101,7 @@ def test_a_second_demo_replaces_the_first_and_nothing_else(tmp_path: Path) -> No
     kept.mkdir()
     (kept / "thesis.tex").write_text("years of work")
     with pytest.raises(ConflictError, match="not an earlier demo"):
-        run_demo(kept, 0, "phalanx", quiet)
+        run_demo(kept, Draw(0), "phalanx", quiet)
     assert (kept / "thesis.tex").read_text() == "years of work"
 
 
@@ -112,7 +112,7 @@ def test_the_synthetic_report_data_have_the_shape_of_a_real_run() -> None:
 
 
 def test_hostile_members_are_the_ones_that_the_run_names() -> None:
-    digits = split(0)
+    digits = split(Draw(0))
     for run in RUNS:
         players = cast(run, digits)
         honest = {member for member in MEMBERS if type(players[member]).__name__ == "TorchTrainer"}
@@ -121,7 +121,7 @@ def test_hostile_members_are_the_ones_that_the_run_names() -> None:
 
 def test_a_run_in_memory_repeats_itself_byte_for_byte() -> None:
     run = shortened(next(run for run in RUNS if run.name == "private-attacked"), 3)
-    first, second = (play(run, 5, None, quiet)[0] for _ in range(2))
+    first, second = (play(run, Draw(5), None, quiet)[0] for _ in range(2))
     assert [(r.accuracy, r.weights, r.refused) for r in first.rounds] == [
         (r.accuracy, r.weights, r.refused) for r in second.rounds
     ]
@@ -132,7 +132,7 @@ def test_over_ten_seeds_the_promises_hold_in_the_mean() -> None:
     names = {"clean", "undefended-backdoor", "undefended-sign-flip", "undefended-nan", "robust", "robust-attacked",
              "private", "private-attacked"}  # fmt: skip
     chosen = [run for run in RUNS if run.name in names]
-    results = {run.name: [play(run, seed, None, quiet)[0] for seed in range(10)] for run in chosen}
+    results = {run.name: [play(run, Draw(seed), None, quiet)[0] for seed in range(10)] for run in chosen}
     accuracy = {name: float(np.mean([r.accuracy for r in rs])) for name, rs in results.items()}
     backdoor = {name: float(np.mean([r.backdoor_success for r in rs])) for name, rs in results.items()}
     for clean, attacked in zip(results["clean"], results["undefended-backdoor"], strict=True):
@@ -144,4 +144,4 @@ def test_over_ten_seeds_the_promises_hold_in_the_mean() -> None:
         assert accuracy[f"{name}-attacked"] >= accuracy[name] - 0.02
         assert backdoor[f"{name}-attacked"] <= 0.05
     assert all(1 <= (result.epsilon or 0) <= 8 for result in results["private-attacked"])
-    assert accuracy["private"] > float(np.mean([play_alone(seed).accuracy for seed in range(10)]))
+    assert accuracy["private"] > float(np.mean([play_alone(Draw(seed)).accuracy for seed in range(10)]))

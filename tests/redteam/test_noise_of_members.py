@@ -9,7 +9,7 @@ import pytest
 
 from phalanx.entropy import system_entropy
 from phalanx.learning.dpsgd import clipped_sum
-from phalanx.redteam.scenario import DELTA, EPSILON, HONEST, MEMBERS, initial_model, split, trainer
+from phalanx.redteam.scenario import DELTA, EPSILON, HONEST, MEMBERS, Draw, initial_model, split, trainer
 from phalanx.types import F32, F64, ExamplePrivacy, TrainTask
 from tests.privacy.noise_check import NoiseCheck, check_noise
 
@@ -18,7 +18,7 @@ CHARGED = ExamplePrivacy(clip_l2=1.0, noise_multiplier=3.8, normaliser=129, epsi
 
 def _sums(drawn: ExamplePrivacy, rounds: int = 3) -> tuple[F64, F64]:
     """Clipped sums of gradients without noise, and the noised ones read back out of a member's updates."""
-    member = trainer(split(0).members[MEMBERS[0]])
+    member = trainer(split(Draw(0)).members[MEMBERS[0]])
     model, state = initial_model(), None
     clear: list[F64] = []
     noised: list[F64] = []

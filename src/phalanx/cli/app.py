@@ -46,6 +46,9 @@ def root(
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the report, the run and its log.")] = Path("phalanx-demo"),
     seed: Annotated[int, typer.Option(min=0, help="Chooses the split of the data over the organisations.")] = 0,
+    alpha: Annotated[
+        float | None, typer.Option(min=0.01, help="Uneven data: Dirichlet shares of each class; small is very uneven.")
+    ] = None,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
     """Ten organisations train one model on real data while three of them attack it.
@@ -56,7 +59,7 @@ def demo(
     def command(output: Output) -> None:
         from phalanx.cli.demo import show_demo  # only this command needs torch and scikit-learn
 
-        show_demo(out, seed, output)
+        show_demo(out, seed, alpha, output)
 
     run(output_format, command)
 

@@ -22,14 +22,14 @@ from phalanx.store import write_file
 try:
     from phalanx.redteam.demo import percent, run_demo
     from phalanx.redteam.report import render
-    from phalanx.redteam.scenario import EPSILON, ROUNDS, RUNS
+    from phalanx.redteam.scenario import EPSILON, ROUNDS, RUNS, Draw
 except ModuleNotFoundError as error:
     raise NotAvailable(
         f"not available: the demo needs {error.name}", hint="pip install 'phalanx[demo]', with the CPU build of torch"
     ) from None
 
 
-def show_demo(out: Path, seed: int, output: Output) -> None:
+def show_demo(out: Path, seed: int, alpha: float | None, output: Output) -> None:
     """Runs the demo, shows it as it goes, and writes report.html and report.json."""
     program = _program()
     output.say(
@@ -38,7 +38,7 @@ def show_demo(out: Path, seed: int, output: Output) -> None:
     output.say()
     view = _View(output)
     with view.live:
-        result = run_demo(out, seed, program, view.progress)
+        result = run_demo(out, Draw(seed, alpha), program, view.progress)
     data = as_json(result, out)
     write_file(out / "report.html", render(result))
     write_file(out / "report.json", _json(data))

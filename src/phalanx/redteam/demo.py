@@ -32,6 +32,7 @@ from phalanx.redteam.scenario import (
     MEMBERS,
     PROTECTED,
     RUNS,
+    Draw,
     Progress,
     Run,
     play,
@@ -64,7 +65,7 @@ DOES_NOT_PROTECT = (
 class _Worker:
     """What a worker process plays with."""
 
-    seed: int
+    draw: Draw
     root: Path
     queue: Queue[tuple[str, RoundResult]]
 
@@ -72,7 +73,7 @@ class _Worker:
 _worker: _Worker | None = None  # set once in each worker process, by its initializer
 
 
-def run_demo(out: Path, seed: int, program: str, progress: Progress) -> DemoResult:
+def run_demo(out: Path, draw: Draw, program: str, progress: Progress) -> DemoResult:
     """All runs, on two processes, the protected one on disk under `out`/run. Replaces an earlier demo in `out`.
 
     Raises ConflictError if `out` holds anything that is not an earlier demo's.
@@ -80,13 +81,13 @@ def run_demo(out: Path, seed: int, program: str, progress: Progress) -> DemoResu
     started = time.perf_counter()
     root = _fresh(out)
     use_one_thread()
-    results, key = _play_all(seed, root, progress)
-    digits = split(seed)
+    results, key = _play_all(draw, root, progress)
+    digits = split(draw)
     operator = fingerprint(key)
-    leak = _leak(digits.members[MEMBERS[0]], seed)
+    leak = _leak(digits.members[MEMBERS[0]], draw.seed)
     threats = (*_threats(results), _leak_threat(leak), _edit_threat(root, operator))
     return DemoResult(
-        seed=seed,
+        seed=draw.seed,
         runs=results,
         threats=threats,
         prices=_prices(results),
@@ -117,14 +118,14 @@ def _fresh(out: Path) -> Path:
 # ---------------------------------------------------------------------------------------------------------------- runs
 
 
-def _play_all(seed: int, root: Path, progress: Progress) -> tuple[dict[str, RunResult], str]:
+def _play_all(draw: Draw, root: Path, progress: Progress) -> tuple[dict[str, RunResult], str]:
     """Results by name in the scenario's order, and the operator's public key of the protected run."""
     context = get_context("fork")  # the workers share torch, which is loaded already
     queue: Queue[tuple[str, RoundResult]] = context.Queue()
     workers = min(2, os.cpu_count() or 1)
-    with ProcessPoolExecutor(workers, context, _start_worker, (_Worker(seed, root, queue),)) as pool:
+    with ProcessPoolExecutor(workers, context, _start_worker, (_Worker(draw, root, queue),)) as pool:
         played = {run.name: pool.submit(_play_one, run) for run in RUNS}
-        alone = pool.submit(play_alone, seed)
+        alone = pool.submit(play_alone, draw)
         _report(queue, [*played.values(), alone], progress)
         results = {name: future.result()[0] for name, future in played.items()}
         return results | {ALONE: alone.result()}, played[PROTECTED].result()[1]
@@ -141,7 +142,7 @@ def _play_one(run: Run) -> tuple[RunResult, str]:
         raise RuntimeError("not in a worker process")
     queue = _worker.queue
     root = _worker.root if run.name == PROTECTED else None
-    result, operator, _ = play(run, _worker.seed, root, lambda name, one: queue.put((name, one)))
+    result, operator, _ = play(run, _worker.draw, root, lambda name, one: queue.put((name, one)))
     return result, operator
 
 

@@ -124,9 +124,17 @@ ALONE = "alone"
 # ------------------------------------------------------------------------------------------------------------- members
 
 
-def split(seed: int) -> Split:
-    """The digits over the ten organisations, even and random."""
-    return split_digits(MEMBERS, rng=np.random.default_rng(seed), held_out=0.10)
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """How the digits come to the organisations: by chance from `seed`, evenly, or by Dirichlet(`alpha`) shares."""
+
+    seed: int
+    alpha: float | None = None
+
+
+def split(draw: Draw) -> Split:
+    """The digits over the ten organisations."""
+    return split_digits(MEMBERS, rng=np.random.default_rng(draw.seed), alpha=draw.alpha, held_out=0.10)
 
 
 def trainer(data: MemberData, descent: Descent = HONEST) -> TorchTrainer:
@@ -211,15 +219,15 @@ class Measure:
 Progress = Callable[[str, RoundResult], None]
 
 
-def play(run: Run, seed: int, root: Path | None, progress: Progress) -> tuple[RunResult, str, str]:
+def play(run: Run, draw: Draw, root: Path | None, progress: Progress) -> tuple[RunResult, str, str]:
     """One run and its fingerprint and run id; on disk under `root`, else in memory.
 
     Comparison runs use entropy derived from the seed, so that they can be repeated; the run on disk uses the system's.
     """
     started = time.perf_counter()
-    digits = split(seed)
+    digits = split(draw)
     measure = Measure(digits)
-    edges: Edges = lab_edges(seed) if root is None else system_edges()
+    edges: Edges = lab_edges(draw.seed) if root is None else system_edges()
     settings: Settings = parse(dict(run.tables))
     ledger = LedgerStore(None if root is None else root / "ledger.db")
     store = RunStore(root, system_entropy)
@@ -277,10 +285,10 @@ def _round_result(record: RoundRecord, model: F32, measure: Measure) -> RoundRes
     )
 
 
-def play_alone(seed: int) -> RunResult:
+def play_alone(draw: Draw) -> RunResult:
     """Each organisation by itself, for as many steps: what taking part has to beat. Means over the organisations."""
     started = time.perf_counter()
-    digits = split(seed)
+    digits = split(draw)
     measure = Measure(digits)
     models = {member: _train_alone(trainer(digits.members[member])) for member in MEMBERS}
     recalls = np.array([measure.per_class(model) for model in models.values()])
