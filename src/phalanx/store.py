@@ -206,6 +206,8 @@ def _disk() -> Iterator[None]:
     except (OSError, sqlite3.OperationalError) as error:
         raise LogUnavailable(f"the disk refuses: {error}", hint="free or mend it, then resume") from None
     except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.ProgrammingError):  # a store that was closed already
+            raise
         raise IntegrityError(f"the state is damaged: {error}") from None
 
 

@@ -80,7 +80,11 @@ ELSEWHERE: dict[str, Any] = {
 }
 OLD = {name: other(**{name: value}) for name, value in ELSEWHERE.items()}
 _json = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(-1e9, 1e9) | st.text("ab\0é", max_size=6),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53) + 1, 2**53 - 1)
+    | st.floats(-1e9, 1e9)
+    | st.text("ab\0é", max_size=6),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abk", max_size=6), inner, max_size=4),
     max_leaves=12,
 )
@@ -182,7 +186,9 @@ def a_signature_made_for_a_ballot() -> Reason:
     receipt = receipt_of(right[4 : 4 + size])
     signed = bytes.fromhex(KEYS[ALICE].sign("update", receipt.encode()))
     return only(
-        receive((ALICE, wrapped(ALICE, right.replace(signed, bytes.fromhex(KEYS[ALICE].sign(BALLOT, receipt.encode())))))),
+        receive(
+            (ALICE, wrapped(ALICE, right.replace(signed, bytes.fromhex(KEYS[ALICE].sign(BALLOT, receipt.encode())))))
+        ),
         ALICE,
     )
 
@@ -226,7 +232,9 @@ ATTACKS: list[tuple[Reason, Callable[[], Reason]]] = [
 
 
 @pytest.mark.parametrize(("reason", "attack"), ATTACKS)
-def test_each_attack_on_the_channel_is_refused_with_its_own_reason(reason: Reason, attack: Callable[[], Reason]) -> None:
+def test_each_attack_on_the_channel_is_refused_with_its_own_reason(
+    reason: Reason, attack: Callable[[], Reason]
+) -> None:
     assert attack() is reason
 
 
@@ -386,6 +394,13 @@ def test_a_header_nested_to_exhaust_the_parser_becomes_a_refusal(deep: int, open
     assert only(receive((ALICE, frame(header).ljust(TERMS.size, b"\0"))), ALICE) is Reason.MALFORMED
 
 
+def test_a_header_above_its_ceiling_is_refused_before_it_is_parsed() -> None:
+    for size, detail in ((4096, "not canonical JSON"), (4097, "a part says it has 4097 bytes")):
+        envelope = frame(b"[" * size).ljust(TERMS.size, b"\0")
+        _, refused = receive((ALICE, envelope))
+        assert refused[0].reason is Reason.MALFORMED and detail in refused[0].detail
+
+
 def signed(manifest: bytes, payload: bytes = PAYLOAD, padding: bytes = b"", terms: Terms = TERMS) -> bytes:
     """The envelope of a member that signs whatever it likes."""
     signature = bytes.fromhex(KEYS[ALICE].sign(terms.kind, receipt_of(manifest).encode()))
@@ -468,6 +483,11 @@ def test_an_update_states_tensors_and_examples_and_nothing_else(fields: Any) -> 
     assert isinstance(update, Refusal) and update.reason is Reason.MALFORMED
 
 
+def any_of(*values: Any) -> tuple[Any, ...]:
+    """Hostile values of any type."""
+    return values
+
+
 COUNTS: dict[str, Any] = {"better": [1, 0], "finite": True, "total": [5, 5], "worse": [0, 2]}
 
 
@@ -484,11 +504,13 @@ def test_a_ballot_is_read_as_it_was_cast() -> None:
         opened_with({}),
         opened_with(COUNTS | {"note": "worse than it looks"}),
         opened_with(COUNTS, payload=b"smuggled"),
-        *(opened_with(COUNTS | {"finite": bad}) for bad in (1, None, "true", [])),
+        *(opened_with(COUNTS | {"finite": bad}) for bad in any_of(1, None, "true", [])),
         *(
             opened_with(COUNTS | {column: bad})
             for column in ("better", "total", "worse")
-            for bad in (None, 3, "12", {}, [True, 1], [1.5, 1], ["1", 1], [-1, 1], [2**31, 1], [None, 1], [[1], 1])
+            for bad in any_of(
+                None, 3, "12", {}, [True, 1], [1.5, 1], ["1", 1], [-1, 1], [2**31, 1], [None, 1], [[1], 1]
+            )
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Orders: the operator's alone, about the model that they name, whatever arrives. Nothing else raises than our errors."""
+"""Orders: the operator's alone and about the model that they name; whatever else arrives raises our errors."""
 
 from __future__ import annotations
 
@@ -48,7 +48,11 @@ def opened(data: bytes, operator: SigningKey = OPERATOR, layout: Layout = LAYOUT
 def header(**changes: Any) -> dict[str, Any]:
     """The header of the order to train, but for `changes`."""
     stated = {"binding": TRAINING.binding.as_json(), "deadline": TRAINING.deadline, "kind": TRAIN}
-    stated |= {"layout": LAYOUT.as_json(), "payload": digest("payload", INCUMBENT.tobytes()), "privacy": asdict(PRIVACY)}
+    stated |= {
+        "layout": LAYOUT.as_json(),
+        "payload": digest("payload", INCUMBENT.tobytes()),
+        "privacy": asdict(PRIVACY),
+    }
     return stated | {"round_key": ROUND_KEY.public, "rule": TRAINING.rule} | changes
 
 
@@ -133,21 +137,30 @@ def test_an_order_cut_short_or_prolonged_is_refused() -> None:
             opened(data)
 
 
-WRONG_TYPES = [
-    *(header(deadline=bad) for bad in (None, "soon", 1.5, True)),
-    *(header(kind=bad) for bad in (None, 1, [], ["train"])),
-    *(header(rule=bad) for bad in (None, 7, ["mean"], {})),
-    *(header(round_key=bad) for bad in (None, 7, [])),
-    *(header(payload=bad) for bad in (None, 7)),
-    *(header(layout=bad) for bad in (None, {}, "weight")),
-    *(header(binding=bad) for bad in (None, [], "7", {}, BINDING.as_json() | {"more": 1})),
-    *(header(binding=TRAINING.binding.as_json() | {"round": bad}) for bad in ("7", None, 7.5, True, [7])),
+def any_of(*values: Any) -> tuple[Any, ...]:
+    """Hostile values of any type."""
+    return values
+
+
+WRONG_TYPES: list[Any] = [
+    *(header(deadline=bad) for bad in any_of(None, "soon", 1.5, True)),
+    *(header(kind=bad) for bad in any_of(None, 1, [], ["train"])),
+    *(header(rule=bad) for bad in any_of(None, 7, ["mean"], {})),
+    *(header(round_key=bad) for bad in any_of(None, 7, [])),
+    *(header(payload=bad) for bad in any_of(None, 7)),
+    *(header(layout=bad) for bad in any_of(None, {}, "weight")),
+    *(header(binding=bad) for bad in any_of(None, [], "7", {}, BINDING.as_json() | {"more": 1})),
+    *(header(binding=TRAINING.binding.as_json() | {"round": bad}) for bad in any_of("7", None, 7.5, True, [7])),
     *(header(binding=TRAINING.binding.as_json() | {name: 5}) for name in ("federation", "run", "model", "config")),
-    *(header(privacy=bad) for bad in ([], "none", 8.0, {}, asdict(PRIVACY) | {"more": 1})),
-    *(header(privacy=asdict(PRIVACY) | {name: bad}) for name in asdict(PRIVACY) for bad in (None, "8", True, [1])),
-    *(header(privacy=asdict(PRIVACY) | {name: bad}) for name in asdict(PRIVACY) for bad in (0, -1)),
-    *(header(privacy=asdict(PRIVACY) | {"normaliser": 1.5}) for _ in (1,)),
-    *(header(privacy=asdict(PRIVACY) | {"delta": bad}) for bad in (1, 1.5)),
+    *(header(privacy=bad) for bad in any_of([], "none", 8.0, {}, asdict(PRIVACY) | {"more": 1})),
+    *(
+        header(privacy=asdict(PRIVACY) | {name: bad})
+        for name in asdict(PRIVACY)
+        for bad in any_of(None, "8", True, [1])
+    ),
+    *(header(privacy=asdict(PRIVACY) | {name: bad}) for name in asdict(PRIVACY) for bad in any_of(0, -1)),
+    header(privacy=asdict(PRIVACY) | {"normaliser": 1.5}),
+    *(header(privacy=asdict(PRIVACY) | {"delta": bad}) for bad in any_of(1, 1.5)),
     header(more=1),
     {name: value for name, value in header().items() if name != "rule"},
     [header()],

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from phalanx.redteam.charts import digit
 from phalanx.redteam.demo import _leak
 from phalanx.redteam.result import Leak
 from phalanx.redteam.scenario import MEMBERS, Draw, split
+from phalanx.report.charts import digit
 
 SEED = 0
 _INK, _SOFT, _PAPER, _FRAME = "#1d2733", "#5b6673", "#fbfaf7", "#d9d5cc"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from phalanx.audit import verify_run
+from phalanx.audit.verify import Verification
+from phalanx.canonical import decode
 from phalanx.config import Settings, parse
 from phalanx.engine.assemble import Stores, assemble
 from phalanx.engine.driver import Watch, nobody_watches
@@ -16,11 +19,13 @@ from phalanx.engine.inprocess import Edges, InProcess
 from phalanx.entropy import expand, system_entropy
 from phalanx.learning import Trainer
 from phalanx.learning.dpsgd import private_mean
+from phalanx.signing import fingerprint
 from phalanx.store import LedgerStore, RunStore
 from phalanx.types import F32, Layout, MemberId, Tally, TensorSpec, Trained, TrainTask, member_id
 
 LAYOUT = Layout((TensorSpec("bias", (1,), 0), TensorSpec("weight", (4,), 1)))
-MEMBERS = tuple(member_id(f"m-{i}") for i in range(3))
+FIVE = tuple(member_id(f"m-{i}") for i in range(5))
+MEMBERS = FIVE[:3]
 TIME = 1_700_000_000
 INITIAL = np.zeros(LAYOUT.d, dtype=np.float32)
 
@@ -47,7 +52,7 @@ class Pull:
 
 
 def tables(**changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A valid configuration of three rounds; `changes` replace whole tables."""
+    """A valid configuration of two rounds; `changes` replace whole tables."""
     base: dict[str, Any] = {
         "federation": {"name": "tiny", "members": list(MEMBERS)},
         "run": {"rounds": 2},
@@ -58,9 +63,21 @@ def tables(**changes: Mapping[str, Any]) -> dict[str, Any]:
     return base | {name: dict(table) for name, table in changes.items()}
 
 
-def trainers() -> dict[MemberId, Trainer]:
+def five(**changes: Mapping[str, Any]) -> Settings:
+    """Settings with five members, of whom one may be refused or away."""
+    federation = {"name": "tiny", "members": list(FIVE)}
+    run = changes.pop("run", {"rounds": 2, "missing_allowed": 1})
+    return parse(tables(federation=federation, run=run, **changes))
+
+
+def pulls(members: Sequence[MemberId] = MEMBERS) -> dict[MemberId, Pull]:
     """Honest members whose goals differ a little."""
-    return {m: Pull(np.full(LAYOUT.d, 1 + i / 10, dtype=np.float32)) for i, m in enumerate(MEMBERS)}
+    return {m: Pull(np.full(LAYOUT.d, 1 + i / 10, dtype=np.float32)) for i, m in enumerate(members)}
+
+
+def trainers(members: Sequence[MemberId] = MEMBERS, **others: Trainer) -> dict[MemberId, Trainer]:
+    """The honest members, some of them replaced: `trainers(m_1=Hostile())`."""
+    return {**pulls(members), **{member_id(name.replace("_", "-")): trainer for name, trainer in others.items()}}
 
 
 def keyed_edges(seed: int = 0) -> Edges:
@@ -75,6 +92,7 @@ def engine(
     members: Mapping[MemberId, Trainer] | None = None,
     watch: Watch = nobody_watches,
     seed: int = 0,
+    code: str = "tiny",
 ) -> InProcess:
     """An engine on `root` (in memory where None) with a ledger beside it."""
     stores = Stores(RunStore(root, system_entropy), LedgerStore(None if root is None else root.parent / "ledger.db"))
@@ -83,7 +101,7 @@ def engine(
             settings or parse(tables()),
             members or trainers(),
             classes=2,
-            code="tiny",
+            code=code,
             stores=stores,
             edges=keyed_edges(seed),
             durable=root is not None,
@@ -94,6 +112,27 @@ def engine(
         raise
     made.watch = watch
     return made
+
+
+def published(run: InProcess) -> dict[str, bytes]:
+    """All that is public, by name."""
+    return {name: run.store.public.read(name) or b"" for name in run.store.public.names()}
+
+
+def logged(run: InProcess, kind: str) -> list[dict[str, Any]]:
+    """The entries of one kind in the public log."""
+    entries = [decode(line) for line in published(run)["log.jsonl"].splitlines()]
+    return [entry for entry in entries if entry["kind"] == kind]
+
+
+def refused(run: InProcess, kind: str = "cohort") -> list[tuple[str, str]]:
+    """Who was refused and why, by the public log's first cohort or decision."""
+    return [(row["member"], row["reason"]) for row in logged(run, kind)[0]["refused"]]
+
+
+def verified(run: InProcess) -> Verification:
+    """The auditor's opinion of the run. Raises if it does not verify."""
+    return verify_run(published(run), fingerprint(run.plan.operator.public))
 
 
 def close(run: InProcess) -> None:

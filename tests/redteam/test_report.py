@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phalanx.gate import BLIND_SPOTS
-from phalanx.redteam.markup import el, join
 from phalanx.redteam.report import render
 from phalanx.redteam.result import DemoResult, Threat
 from phalanx.redteam.verdict import RUNS
-from phalanx.redteam.wording import epsilon, percent, points, ranges, short, small
+from phalanx.report.markup import el, join
+from phalanx.report.wording import epsilon, percent, points, ranges, short, small
 from phalanx.types import MemberId
 from tests.redteam.synthetic_demo import demo
 
@@ -118,7 +118,7 @@ def test_hostile_texts_add_no_element_and_no_attribute(attack: str) -> None:
 
 def test_the_hostile_fixture_reaches_the_page_unless_it_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     """The off twin: without escaping, the same text does become an element."""
-    monkeypatch.setattr("phalanx.redteam.markup._escaped", lambda text: text)
+    monkeypatch.setattr("phalanx.report.markup._escaped", lambda text: text)
     assert b"<script>alert(1)</script>" in render(demo(detail="<script>alert(1)</script>"))
 
 

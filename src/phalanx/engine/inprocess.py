@@ -106,7 +106,8 @@ class InProcess:
     courier: Courier = honest_courier
     observe: Observer = lambda record, standing: None
     watch: Watch = nobody_watches
-    member_errors: dict[MemberId, Exception] = field(default_factory=dict)  # of members whose last answer was one
+    member_errors: dict[MemberId, Exception] = field(default_factory=dict)  # each member's last, for people
+    _declined: set[MemberId] = field(default_factory=set)  # in the attempt that is going on
     _log: Log | None = None
 
     def run(self, initial: F32) -> list[RoundRecord]:
@@ -162,6 +163,7 @@ class InProcess:
 
     def _one_round(self, state: _State) -> _State:
         number = state.standing.round + 1
+        self._declined.clear()
         try:
             standing, record = self._drive(run_round(self.plan, state.standing, state.attempt), number, state.attempt)
         except PolicyError as error:
@@ -189,9 +191,9 @@ class InProcess:
 
     def _failure(self, failed: AttemptFailed) -> PhalanxError:
         """No quorum; or, if every member declined for its policy's sake, the first one's words."""
-        errors = [self.member_errors.get(member) for member in sorted(self.members)]
+        errors = [self.member_errors[member] for member in sorted(self._declined)]
         policies = [error for error in errors if isinstance(error, PolicyError)]
-        if len(policies) == len(errors):
+        if len(policies) == len(self.members):
             return type(policies[0])(f"every member declined; the first: {policies[0].message}")
         words = "; ".join(f"{member}: {error}" for member, error in sorted(self.member_errors.items()))
         message = f"round {failed.round}, attempt {failed.attempt}: {failed.reason}"
@@ -259,8 +261,8 @@ class InProcess:
         answer = drive(corridor, first, hands, self.store if self.journal else None, self.watch)
         if isinstance(answer, Exception):
             self.member_errors[member] = answer
+            self._declined.add(member)
             return [Answer(member, b"", _sentence(answer))]
-        self.member_errors.pop(member, None)
         return [Answer(sender, data) for sender, data in self.courier(member, answer) if _can_be_named(sender)]
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from phalanx.redteam.charts import Axes, DotRow, Series, WeightRow, dot_plot, lines, mark_key, weights_map
-from phalanx.redteam.markup import Html, data, el, join, table
 from phalanx.redteam.result import DemoResult, RoundResult, RunResult
 from phalanx.redteam.verdict import DEFENDED, names
-from phalanx.redteam.wording import NOT_RUN, epsilon, finite, listed, percent, ranges, shortened, small
+from phalanx.report.charts import Axes, DotRow, Series, WeightRow, dot_plot, lines, mark_key, weights_map
+from phalanx.report.markup import Html, data, el, join, table
+from phalanx.report.page import wide_chart
+from phalanx.report.spent import epsilon_in_words, spent_by_round
+from phalanx.report.wording import NOT_RUN, finite, listed, percent, ranges, shortened, small
 from phalanx.types import MemberId
 
 _QUIET = ("clean", "robust", "private", "alone")  # runs in which nobody attacks
@@ -114,14 +116,8 @@ def _weights(result: DemoResult, run: RunResult) -> Html:
         "For the trimmed mean: the share of the model's coordinates at which a member's value was kept. "
         "Good: an even tone over the honest members, little for the hostile ones."
     )
-    chart = _figure("Part in the model, by member and round", good, weights_map(label, rows, numbers))
+    chart = wide_chart("Part in the model, by member and round", good, weights_map(label, rows, numbers))
     return join(chart, data(table(head, listing, numeric=range(1, len(head)))))
-
-
-def _figure(title: str, good: str, chart: Html) -> Html:
-    """A chart as wide as the page, with a title that says what is good."""
-    wide = el("div", chart, class_="scroll wide", tabindex="0", role="region", aria_label=title)
-    return el("figure", el("figcaption", el("h3", title), good), wide)
 
 
 def _remark(weights: Sequence[float | None]) -> str:
@@ -183,38 +179,8 @@ def budget(result: DemoResult) -> tuple[Html, Html]:
     run = result.runs.get(DEFENDED)
     if run is None or run.epsilon is None or finite(run.epsilon) is None:
         return join(), el("p", f"{DEFENDED}: {NOT_RUN if run is None else 'no finite ε was stated'}.")
-    spent = {one.round: finite(one.epsilon) for one in run.rounds}
-    known = [value for _, value in sorted(spent.items()) if value is not None]
-    highest = max([run.epsilon, *known]) * 1.15 or 1.0
-    half = 10 ** math.floor(math.log10(highest / 2)) if highest > 0 else 1.0
-    half *= math.floor(highest / 2 / half)
-    ticks = ((0.0, "ε = 0"), (half, f"{half:g}"))
-    axes = Axes(max([*spent, 1]), ticks, highest, width=860, height=270, right=52)
-    series = Series(spent, "ink", epsilon(known[-1]) if known else "")
-    label = f"ε spent by round: {epsilon(known[-1]) if known else 'nothing recorded'} of {epsilon(run.epsilon)}"
-    chart = lines(label, (series,), axes, (run.epsilon, f"the run's ε: {epsilon(run.epsilon)}"))
-    exceeded = max(known, default=0.0) > run.epsilon
-    over = el("p", "✕ A round spent more than the run states.", class_="harm") if exceeded else join()
-    rows = [[f"{number}", "not recorded" if value is None else epsilon(value)] for number, value in spent.items()]
-    figure = _figure("ε spent, by round", "Good: low, and at or below the limit at the end.", chart)
-    listing = data(table(("round", "ε spent so far"), rows, numeric=(1,)))
-    return _budget_lead(run.epsilon, run), join(figure, over, listing)
-
-
-def _budget_lead(spent: float, run: RunResult) -> Html:
-    """ε, its unit and δ in words. The factor is e^ε: an honest bound is a weak-looking one."""
-    factor = f"{math.ceil(math.exp(spent)):,}" if spent < 20 else "more than 400 million"
-    unit = {"example": "one example of one member", "member": "one member's whole contribution"}
-    what = (
-        f"ε bounds what the models can give away about {unit.get(run.unit or '', f'one {run.unit}')}, added "
-        "or removed. Lower is more private."
-    )
-    meaning = (
-        "In words: whatever an observer believed before, the models multiply the odds that it was there by at most "
-        f"e^ε = {factor}, up to a failure probability in the order of δ = {small(run.delta)}. That is a bound against "
-        "the strongest observer, not a measurement of what leaks."
-    )
-    return join(el("p", what), el("p", meaning))
+    spent = {one.round: one.epsilon for one in run.rounds}
+    return epsilon_in_words(run.epsilon, run.unit, run.delta), spent_by_round(spent, run.epsilon, "the run's ε")
 
 
 # ----------------------------------------------------------------------------------------------------------- fairness

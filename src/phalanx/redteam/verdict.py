@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from phalanx.gate import BLIND_SPOTS
-from phalanx.redteam.charts import difference_bar, digit
-from phalanx.redteam.markup import Html, data, el, join, table
 from phalanx.redteam.result import DemoResult, Leak, RunResult, Threat
-from phalanx.redteam.wording import (
+from phalanx.report import proof
+from phalanx.report.charts import difference_bar, digit
+from phalanx.report.markup import Html, data, el, join, table
+from phalanx.report.page import key_figure
+from phalanx.report.wording import (
     NOT_FINITE,
     NOT_RUN,
     count,
@@ -109,17 +111,12 @@ def _figures(result: DemoResult) -> list[Html]:
     undefended = {name: result.runs.get(name) for name in RUNS if name.startswith("undefended-")}
     before = [f"{name.removeprefix('undefended-')} {accuracy(one)}" for name, one in undefended.items()]
     return [
-        _figure("Accuracy under attack", accuracy(run), f"Undefended: {', '.join(before)}."),
-        _figure("Backdoor succeeds", backdoor(run), f"Undefended: {backdoor(undefended['undefended-backdoor'])}."),
-        _figure("Privacy loss, at most", _epsilon(run), _unit(run)),
-        _figure("Members refused", *_refused(run, len(result.split))),
-        _figure("Refused by the gate", *_gate(run)),
+        key_figure("Accuracy under attack", accuracy(run), f"Undefended: {', '.join(before)}."),
+        key_figure("Backdoor succeeds", backdoor(run), f"Undefended: {backdoor(undefended['undefended-backdoor'])}."),
+        key_figure("Privacy loss, at most", _epsilon(run), _unit(run)),
+        key_figure("Members refused", *_refused(run, len(result.split))),
+        key_figure("Refused by the gate", *_gate(run)),
     ]
-
-
-def _figure(name: str, value: str, remark: str) -> Html:
-    words = None if value[:1].isdigit() or value.startswith("ε") else "words"
-    return el("div", el("dt", name), el("dd", el("b", value, class_=words), remark), class_="figure")
 
 
 def _epsilon(run: RunResult | None) -> str:
@@ -299,31 +296,7 @@ def limits(result: DemoResult) -> tuple[Html, Html]:
 
 def verification(result: DemoResult) -> tuple[Html, Html]:
     """The auditor's command and what it proves."""
-    channel = (
-        "Take the fingerprint from the operator over another channel, not from this page: without it, a folder is at "
-        "most consistent with itself."
-    )
-    folder = "The run left a public folder. Anybody can check it, offline, without trusting whoever ran it."
-    lead = join(el("p", folder), el("p", channel))
-    checks = (
-        "The signatures of the operator, of every member's update and of every release.",
-        "That the log is one unbroken history: its Merkle root is the one that the operator signed.",
-        "That each round follows from the one before, and that each released model is the one the gate approved.",
-        "That ε, recomputed from the log alone, is no more than what was recorded.",
-    )
-    return lead, join(
-        el("pre", result.verify_command, tabindex="0"),
-        el(
-            "p",
-            "Public folder: ",
-            el("code", result.public),
-            el("br"),
-            "Operator's fingerprint: ",
-            el("code", result.fingerprint),
-        ),
-        el("h3", "What the command checks"),
-        el("ul", *(el("li", check) for check in checks), class_="plain"),
-    )
+    return proof.verification(result.verify_command, result.public, result.fingerprint)
 
 
 def provenance(result: DemoResult) -> Html:

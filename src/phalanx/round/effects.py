@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
-from phalanx.canonical import encode, model_digest
+from phalanx.canonical import digest, encode, model_digest
 from phalanx.types import (
     F32,
     Checkpoint,
@@ -185,7 +185,8 @@ class Train(Effect[Trained]):
     task: TrainTask
 
     def question(self) -> bytes:
-        return encode(["train", model_digest(self.model), self.task.round]) + self.task.noise_key
+        privacy = None if self.task.privacy is None else asdict(self.task.privacy)
+        return encode(["train", model_digest(self.model), self.task.round, privacy]) + self.task.noise_key
 
     def pack(self, answer: Trained) -> bytes:
         delta = np.ascontiguousarray(answer.delta, dtype="<f4").tobytes()
@@ -251,7 +252,10 @@ class Append(Effect[Checkpoint]):
 
 @dataclass(frozen=True)
 class Keep(_Nothing):
-    """Makes a model durable under its hash before anything about it is visible: it is never computed again."""
+    """Makes a model durable under its hash before anything about it is visible: it is never computed again.
+
+    The question has the hash alone: it names the model.
+    """
 
     digest: str
     model: F32
@@ -267,4 +271,5 @@ class Publish(_Nothing):
     release: Release
 
     def question(self) -> bytes:
-        return encode(["publish", self.release.version, self.release.signature])
+        one = self.release
+        return encode(["publish", one.version, one.signature, digest("file", one.model), digest("file", one.manifest)])

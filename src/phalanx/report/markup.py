@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 
-from phalanx.redteam.wording import shortened
+from phalanx.report.wording import shortened
 
 _VOID = frozenset({"br", "meta"})
 _LONGEST = 4000  # characters of one text, whoever wrote it

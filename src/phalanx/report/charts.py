@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from phalanx.redteam.markup import Html, el, join
-from phalanx.redteam.wording import NOT_FINITE, finite, percent, ranges, short
+from phalanx.report.markup import Html, el, join
+from phalanx.report.wording import NOT_FINITE, finite, percent, ranges, short
 
 _LEVELS = 8
 
@@ -63,7 +63,7 @@ def lines(label: str, series: Sequence[Series], axes: Axes, limit: tuple[float, 
         y = axes.y(limit[0])
         parts.append(el("path", d=f"M{axes.left} {y:.1f}H{axes.width - axes.right}", class_="limit"))
         parts.append(el("text", limit[1], x=axes.left + 6, y=y - 6, class_="strong"))
-    return _svg(axes.width, axes.height, label, *parts)
+    return svg(axes.width, axes.height, label, *parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def weights_map(label: str, rows: Sequence[WeightRow], rounds: Sequence[int]) ->
     parts.append(el("text", f"round {first}", x=left, y=foot, class_="soft"))
     if len(rounds) > 1:
         parts.append(el("text", f"round {last}", x=width - 140, y=foot, text_anchor="end", class_="soft"))
-    return _svg(width, foot + 30, label, *parts, _scale(top, left, foot + 14))
+    return svg(width, foot + 30, label, *parts, _scale(top, left, foot + 14))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ def dot_plot(label: str, unit: str, rows: Sequence[DotRow]) -> Html:
         x = left + (width - 16 - left) * (share - low) / span
         parts.append(el("text", f"{100 * share:.0f} %", x=x, y=foot, text_anchor="middle", class_="soft"))
     parts.append(el("text", unit, x=(left + width - 16) / 2, y=foot + 18, text_anchor="middle", class_="soft"))
-    return _svg(width, foot + 26, label, *parts)
+    return svg(width, foot + 26, label, *parts)
 
 
 def mark_key(mark: str) -> Html:
@@ -169,11 +169,12 @@ def difference_bar(before: float, after: float, largest: float) -> Html:
     )
 
 
-# --------------------------------------------------------------------------------------------------------------- parts
-
-
-def _svg(width: float, height: float, label: str, *parts: Html) -> Html:
+def svg(width: float, height: float, label: str, *parts: Html) -> Html:
+    """A picture of so many units, said in words for those who do not see it."""
     return el("svg", *parts, viewBox=f"0 0 {width:.0f} {height:.0f}", role="img", aria_label=label)
+
+
+# --------------------------------------------------------------------------------------------------------------- parts
 
 
 def _frame(axes: Axes) -> Html:
