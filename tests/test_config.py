@@ -34,8 +34,14 @@ def table(**sections: dict[str, Any]) -> dict[str, Any]:
         "federation": {"name": "clinics", "members": MEMBERS},
         "run": {"rounds": 10},
         "learning": {"module": "member.py"},
+        "aggregation": {"f": 1},
     }
-    return least | {name: least.get(name, {}) | changes for name, changes in sections.items()}
+    return least | {name: _changed(least.get(name, {}), changes) for name, changes in sections.items()}
+
+
+def _changed(least: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A plain mean tolerates nobody, so it comes without the f of the least configuration."""
+    return ({} if changes.get("rule") == "mean" else least) | changes
 
 
 def refusal(expected: type[PhalanxError] = ConfigError, /, **sections: dict[str, Any]) -> PhalanxError:
@@ -84,7 +90,7 @@ def test_noise_that_the_file_states_is_used_as_it_stands() -> None:
 def test_the_effective_configuration_is_canonical_and_holds_every_default_and_the_code() -> None:
     base = parse(table())
     held = decode(base.effective("code-1"))
-    assert held["code"] == "code-1" and held["rule"] == "trimmed-mean(f=0)" and held["screening"]["max_norm"] == 1e4
+    assert held["code"] == "code-1" and held["rule"] == "trimmed-mean(f=1)" and held["screening"]["max_norm"] == 1e4
     assert {*SECTIONS, "code", "rule"} == set(held)
     variants = [
         base.effective("code-2"),
@@ -182,6 +188,7 @@ OUT_OF_RANGE: list[tuple[str, str, list[Any]]] = [
     ("gate", "class_significance", [-0.1, 1.0, math.nan, True]),
     ("gate", "unsafe_accept_all", [1, "false", None]),
     ("floor", "max_epsilon", NOT_POSITIVE),
+    ("floor", "max_delta", [*NOT_POSITIVE, 0.011]),
     ("floor", "refused_rules", ["mean", ["meen"], [1]]),
 ]
 
@@ -420,3 +427,37 @@ def test_any_table_is_a_configuration_that_can_be_assembled_or_an_error_of_ours(
     assert decode(found.effective("code"))["rule"] == str(found.chain)
     for build in (found.descent, found.screening_policy, lambda: found.gate_policy(10)):
         build()
+
+
+# ------------------------------------------------------------------------------------------- what would protect nobody
+
+
+@pytest.mark.parametrize("rule", ["krum", "multi-krum", "caf", "median", "trimmed-mean"])
+def test_a_robust_rule_that_tolerates_nobody_is_refused(rule: str) -> None:
+    """`trimmed-mean(f=0)` is the mean under another name, and gets past a floor that refuses the mean."""
+    error = refusal(RuleRefused, aggregation={"rule": rule, "f": 0})
+    assert "tolerates nobody" in error.message and "set f = 1" in error.hint
+
+
+def test_without_a_number_of_its_own_the_gate_tolerates_as_many_liars_as_the_rule_hostile_members() -> None:
+    assert parse(table(aggregation={"f": 3})).gate_policy(10).f == 3
+    assert parse(table(aggregation={"f": 3}, gate={"f": 1})).gate_policy(10).f == 1
+
+
+def test_members_without_held_out_examples_cannot_vote() -> None:
+    assert "nothing to vote with" in refusal(learning={"held_out": 0.0}).message
+    assert parse(table(learning={"held_out": 0.0}, gate={"unsafe_accept_all": True})).liars == 1
+
+
+@pytest.mark.parametrize(
+    ("sections", "expected"),
+    [
+        ({"floor": {"refused_rules": ["trimmed-mean"]}}, "which is aggregation.rule"),
+        ({"floor": {"max_epsilon": 8.0}}, "the run offers none"),
+        ({"floor": {"max_epsilon": 8.0}, "privacy": CENTRAL, "aggregation": CLIPPED_MEAN}, "the run offers none"),
+        ({"floor": {"max_epsilon": 7.9}, "privacy": PRIVACY}, "offers ε = 8 at δ = 1e-05"),
+        ({"floor": {"max_epsilon": 8.0}, "privacy": PRIVACY | {"delta": 1e-4}}, "offers ε = 8 at δ = 0.0001"),
+    ],
+)
+def test_a_run_that_its_own_members_would_decline_is_refused_at_the_start(sections: Any, expected: str) -> None:
+    assert expected in refusal(**sections).message

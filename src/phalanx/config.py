@@ -71,7 +71,7 @@ class Learning(_Table):
 
 
 class Aggregation(_Table):
-    """The rule, the hostile members that it tolerates, and steps before it."""
+    """The rule, the hostile members that it tolerates, and steps before it. Every rule but the mean needs f >= 1."""
 
     rule: RuleName = "trimmed-mean"
     f: Tolerated = 0
@@ -104,9 +104,12 @@ class Privacy(_Table):
 
 
 class Gate(_Table):
-    """The votes on each candidate: `f` liars tolerated, and the chance of refusing an honest candidate."""
+    """The votes on each candidate: `f` liars tolerated, and the chance of refusing an honest candidate.
 
-    f: Tolerated = 0
+    Without `f` the gate tolerates as many liars as the rule tolerates hostile members.
+    """
+
+    f: Tolerated | None = None
     significance: Annotated[StrictFloat, Field(gt=0, lt=1)] = 0.001
     class_significance: Share = 0.001
     unsafe_accept_all: StrictBool = False
@@ -116,6 +119,7 @@ class Floor(_Table):
     """The weakest settings that the members of this run accept."""
 
     max_epsilon: Positive | None = None
+    max_delta: Annotated[StrictFloat, Field(gt=0, le=0.01)] = 1e-5
     refused_rules: tuple[RuleName, ...] = ()
 
 
@@ -174,12 +178,17 @@ class Settings(_Table):
             unsafe_accept_all=table.unsafe_accept_all,
         )
 
+    @property
+    def liars(self) -> int:
+        """Lying voters that the gate tolerates."""
+        return self.aggregation.f if self.gate.f is None else self.gate.f
+
     def gate_policy(self, classes: int) -> GatePolicy:
         """How the gate decides over `classes` classes."""
         table = self.gate
         return GatePolicy(
             classes=classes,
-            f=table.f,
+            f=self.liars,
             significance=table.significance,
             class_significance=table.class_significance,
             unsafe_accept_all=table.unsafe_accept_all,
@@ -211,6 +220,7 @@ def parse(table: dict[str, Any]) -> Settings:
     _check_rows(settings)
     _check_unused(settings)
     _check_privacy(settings)
+    _check_floor(settings)
     return settings
 
 
@@ -264,10 +274,10 @@ def _check_rows(settings: Settings) -> None:
             f"{n - missing}",
             hint=f"lower aggregation.f or run.missing_allowed, or admit {needed + missing - n} more members",
         )
-    voters = 2 * settings.gate.f + 1
+    voters = 2 * settings.liars + 1
     if not settings.gate.unsafe_accept_all and n - missing < voters:
         raise RuleRefused(
-            f"a gate that tolerates f = {settings.gate.f} liars needs {voters} voters, and {n} members of whom "
+            f"a gate that tolerates f = {settings.liars} liars needs {voters} voters, and {n} members of whom "
             f"{missing} may be missing leave {n - missing}",
             hint="lower gate.f or run.missing_allowed",
         )
@@ -276,6 +286,16 @@ def _check_rows(settings: Settings) -> None:
 def _check_unused(settings: Settings) -> None:
     """A protection that is set and does nothing is worse than none: somebody relies on it."""
     rule, privacy = settings.aggregation, settings.privacy
+    if rule.f == 0 and (rule.rule != "mean" or {"nnm", "arc"} & set(rule.pre)):
+        raise RuleRefused(
+            f"{settings.chain} tolerates nobody: it needs aggregation.f, the number of hostile members to tolerate",
+            hint='set f = 1 or more, or rule = "mean" if every member is trusted',
+        )
+    if settings.learning.held_out == 0 and not settings.gate.unsafe_accept_all:
+        raise ConfigError(
+            "learning.held_out = 0 leaves the members nothing to vote with",
+            hint="hold out 0.1 or more; in the lab, gate.unsafe_accept_all switches the votes off",
+        )
     if rule.clip_l2 is not None and "norm-clip" not in rule.pre:
         raise RuleRefused("aggregation.clip_l2 is set, but nothing clips", hint='add pre = ["norm-clip"]')
     if rule.f and rule.rule == "mean" and not {"nnm", "arc"} & set(rule.pre):
@@ -314,6 +334,25 @@ def _check_privacy(settings: Settings) -> None:
             f"example-level privacy charges one step a round, found learning.local_steps = "
             f"{settings.learning.local_steps}",
             hint="set local_steps = 1 and use more rounds",
+        )
+
+
+def _check_floor(settings: Settings) -> None:
+    """A run that its own members would decline is refused before it starts. Each member asks again for every order."""
+    floor, privacy = settings.floor, settings.privacy
+    if settings.aggregation.rule in floor.refused_rules:
+        raise ConfigError(f"floor.refused_rules names {settings.aggregation.rule!r}, which is aggregation.rule")
+    if floor.max_epsilon is None:
+        return
+    if privacy is None or privacy.unit != "example":
+        raise ConfigError(
+            f"floor.max_epsilon = {floor.max_epsilon:g} asks for privacy at the member, and the run offers none",
+            hint='set privacy.unit = "example", or leave max_epsilon out',
+        )
+    if privacy.epsilon > floor.max_epsilon or privacy.delta > floor.max_delta:
+        raise ConfigError(
+            f"the run offers ε = {privacy.epsilon:g} at δ = {privacy.delta:g}, and the members' floor is "
+            f"ε ≤ {floor.max_epsilon:g} at δ ≤ {floor.max_delta:g}"
         )
 
 

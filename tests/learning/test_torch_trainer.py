@@ -113,12 +113,20 @@ def test_a_tally_counts_each_class_of_a_candidate_that_says_the_same_of_all() ->
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_non_finite_candidate_is_reported_and_gets_nothing_right(bad: float) -> None:
     trainer = TorchTrainer(softmax_regression(6, 3), data(), SETTINGS)
-    zero = np.zeros(trainer.layout.d, np.float32)  # says class 0 of everything
-    tally = trainer.evaluate(np.full_like(zero, bad), zero)
+    first = flatten({"bias": np.array([1, 0, 0], "f4"), "weight": np.zeros((3, 6), "f4")}, trainer.layout)
+    tally = trainer.evaluate(np.full_like(first, bad), first)  # `first` says class 0 of everything
     assert not tally.finite
     assert sum(tally.better) == 0
     assert tally.worse == (int((data().y_held == 0).sum()), 0, 0)
-    assert trainer.evaluate(zero, np.full_like(zero, bad)).finite
+    assert trainer.evaluate(first, np.full_like(first, bad)).finite
+
+
+def test_a_tie_is_no_prediction_so_an_untrained_model_has_no_class_wholly_right() -> None:
+    """Off twin: by argmax a model of zeros is perfect at class 0, and every honest first step looks like damage there."""
+    trainer = TorchTrainer(softmax_regression(6, 3), data(), SETTINGS)
+    zero = np.zeros(trainer.layout.d, np.float32)
+    tally = trainer.evaluate(trainer.train(zero, PLAIN, None).delta, zero)
+    assert tally.finite and sum(tally.worse) == 0 and sum(tally.better) > 0
 
 
 def test_a_non_finite_candidate_is_reported_by_a_member_without_held_out_examples() -> None:

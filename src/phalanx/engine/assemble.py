@@ -107,5 +107,5 @@ def _membership(plan: Plan, settings: Settings, member: MemberId, key: SigningKe
         layout=plan.layout,
         classes=plan.classes,
         dataset=f"{plan.federation}/{member}",
-        floor=Floor(settings.floor.max_epsilon, settings.floor.refused_rules),
+        floor=Floor(settings.floor.max_epsilon, settings.floor.refused_rules, settings.floor.max_delta),
     )
