@@ -40,10 +40,10 @@ def _send(me: Membership, terms: Any, order: Order, fields: Any, payload: bytes)
 def install(patch: pytest.MonkeyPatch, member: str, answer: Answers, kind: str = TRAIN) -> None:
     """From now on `member` answers orders of this kind with `answer`; everybody else is honest."""
 
-    def answered(me: Membership, data: bytes, last_round: int) -> Corridor[bytes]:
+    def answered(me: Membership, data: bytes, expected: tuple[int, int]) -> Corridor[bytes]:
         order = open_order(data, me.operator, me.layout)
         if me.member == MemberId(member) and order.kind == kind:
             return answer(me, order)
-        return (yield from answer_order(me, data, last_round))
+        return (yield from answer_order(me, data, expected))
 
     patch.setattr(inprocess, "answer_order", answered)

@@ -192,10 +192,10 @@ def test_a_member_that_was_revoked_is_not_asked_and_its_update_does_not_count(
     revoked = engine.members[M2].membership
     orders: list[Order] = []
 
-    def spying(me: Membership, data: bytes, last_round: int) -> Corridor[bytes]:
+    def spying(me: Membership, data: bytes, expected: tuple[int, int]) -> Corridor[bytes]:
         orders.append(open_order(data, me.operator, me.layout))
         assert me.member != M2
-        return (yield from answer_order(me, data, last_round))
+        return (yield from answer_order(me, data, expected))
 
     monkeypatch.setattr(inprocess, "answer_order", spying)
 
@@ -385,15 +385,18 @@ def test_where_every_members_budget_is_used_up_the_run_ends_with_that_error() ->
 
 
 def test_where_every_members_floor_refuses_the_run_ends_with_that_error_and_not_with_a_missed_quorum() -> None:
-    engine = five(floor={"refused_rules": ["trimmed-mean"]})
+    engine = five()
+    for member in tiny.FIVE:
+        _with_floor(engine, member, Floor(refused_rules=("trimmed-mean",)))
     with pytest.raises(FloorRefused, match="every member declined"):
         engine.run(tiny.INITIAL)
 
 
 def test_where_one_member_failed_otherwise_it_is_a_missed_quorum() -> None:
     trainers = tiny.trainers(tiny.FIVE, m_2=Says(raises=OSError("disk")))
-    engine = tiny.engine(None, tiny.five(floor={"max_epsilon": 1.0}), trainers)
-    _with_floor(engine, M2, Floor())
+    engine = tiny.engine(None, tiny.five(), trainers)
+    for member in set(tiny.FIVE) - {M2}:
+        _with_floor(engine, member, Floor(max_epsilon=1.0))
     with pytest.raises(QuorumError, match="found 0"):
         engine.run(tiny.INITIAL)
 

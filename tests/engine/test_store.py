@@ -44,6 +44,12 @@ from tests.engine import tiny
 EXAMPLE = {"unit": "example", "epsilon": 50.0, "clip_l2": 1.0, "normaliser": 7, "noise_multiplier": 1.0}
 MEAN = {"rule": "mean"}  # of three members: nobody's own update is what is released
 PRIVATE = parse(tiny.tables(privacy=EXAMPLE, aggregation=MEAN))
+CENTRAL = parse(
+    tiny.tables(
+        privacy={"unit": "member", "epsilon": 50.0, "noise_multiplier": 1.0},
+        aggregation={"rule": "mean", "pre": ["norm-clip"], "clip_l2": 1.0},
+    )
+)
 ONE_ROUND = parse(tiny.tables(privacy=EXAMPLE, aggregation=MEAN, run={"rounds": 1}))
 KEY = EffectKey("coordinator", 1, 1, 0)
 
@@ -63,13 +69,15 @@ def _finish(root: Path, settings: Settings = PRIVATE, seed: int = 0) -> dict[str
         tiny.close(engine)
 
 
-def _stop_at(root: Path, kind: type[Effect[Any]], number: int, stage: str = "performed", party: str = "") -> None:
+def _stop_at(
+    root: Path, kind: type[Effect[Any]], number: int, stage: str = "performed", settings: Settings = PRIVATE
+) -> None:
     """A run that ends when an effect of this kind was performed in this round, all before it durable."""
-    engine = tiny.engine(root, PRIVATE)
+    engine = tiny.engine(root, settings)
 
     def watch(at: str, key: EffectKey, effect: Effect[Any]) -> None:
         engine.store.commit()
-        if (at, key.round) == (stage, number) and isinstance(effect, kind) and key.party.startswith(party):
+        if (at, key.round) == (stage, number) and isinstance(effect, kind):
             raise Stop
 
     engine.watch = watch
@@ -456,11 +464,13 @@ def test_somebody_who_writes_to_the_log_at_the_same_time_is_noticed(tmp_path: Pa
 
 
 @contextmanager
-def _state_put_back(root: Path, *, at: type[Effect[Any]], number: int) -> Iterator[dict[str, bytes]]:
+def _state_put_back(
+    root: Path, *, at: type[Effect[Any]], number: int, settings: Settings = PRIVATE
+) -> Iterator[dict[str, bytes]]:
     """A run that was finished after a copy of its state was made, with the copy in the state's place."""
-    _stop_at(root, at, number)
+    _stop_at(root, at, number, settings=settings)
     shutil.copytree(root / "state", root / "copy")
-    published = _finish(root)
+    published = _finish(root, settings)
     shutil.rmtree(root / "state")
     (root / "copy").rename(root / "state")
     yield published
@@ -485,19 +495,21 @@ def test_an_older_copy_of_the_state_is_refused_also_where_one_public_file_is_gon
             tiny.engine(memory_path / "run", PRIVATE)
 
 
-def test_off_twin_without_the_public_folder_an_older_state_tells_a_second_history_that_verifies(
-    memory_path: Path,
+@pytest.mark.parametrize(("settings", "charges"), [(PRIVATE, 9), (CENTRAL, 3)], ids=["example", "member"])
+def test_off_twin_without_the_public_folder_an_older_state_tells_a_second_history_but_pays_for_its_noise(
+    settings: Settings, charges: int, memory_path: Path
 ) -> None:
     root = memory_path / "run"
-    with _state_put_back(root, at=Now, number=2) as published:
+    with _state_put_back(root, at=Now, number=2, settings=settings) as published:
         shutil.rmtree(root / "public")
-        engine = tiny.engine(root, PRIVATE, seed=1)
+        engine = tiny.engine(root, settings, seed=1)  # entropy does not repeat itself
         engine.run(tiny.INITIAL)
+        tiny.verified(engine)
         tiny.close(engine)
     log = read_public(root)["log.jsonl"]
     assert log != published["log.jsonl"]
     assert log.count(b"\n") == published["log.jsonl"].count(b"\n")
-    assert _charges(memory_path) == 6  # noise was drawn twice in round 2, and paid for once
+    assert _charges(memory_path) == charges  # the ledger is apart from the state: round 2 is in it twice
 
 
 def test_a_public_folder_of_another_run_is_refused(memory_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_a_non_finite_candidate_is_reported_and_gets_nothing_right(bad: float) -
 
 
 def test_a_tie_is_no_prediction_so_an_untrained_model_has_no_class_wholly_right() -> None:
-    """Off twin: by argmax a model of zeros is perfect at class 0, and every honest first step looks like damage there."""
+    """Off twin: by argmax a model of zeros is perfect at class 0, and any honest first step looks like damage there."""
     trainer = TorchTrainer(softmax_regression(6, 3), data(), SETTINGS)
     zero = np.zeros(trainer.layout.d, np.float32)
     tally = trainer.evaluate(trainer.train(zero, PLAIN, None).delta, zero)

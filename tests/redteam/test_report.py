@@ -7,51 +7,17 @@ import re
 from base64 import b64encode
 from dataclasses import replace
 from hashlib import sha256
-from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from phalanx.gate import BLIND_SPOTS
 from phalanx.redteam.report import render
 from phalanx.redteam.result import DemoResult, Threat
 from phalanx.redteam.verdict import RUNS
-from phalanx.report.markup import el, join
-from phalanx.report.wording import epsilon, percent, points, ranges, short, small
+from phalanx.report.wording import epsilon, percent
 from phalanx.types import MemberId
 from tests.redteam.synthetic_demo import demo
-
-VOID = {"meta", "br"}
-
-
-class Page(HTMLParser):
-    """Reads a page strictly: every element closes in order. Keeps its elements, attributes and text."""
-
-    def __init__(self, page: bytes) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.elements: list[str] = []
-        self.attributes: list[tuple[str, str]] = []
-        self.chunks: list[str] = []
-        self.feed(page.decode("utf-8"))
-        self.close()
-        assert self.open == []
-        self.text = re.sub(r"\s+", " ", " ".join(self.chunks))
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append(tag)
-        self.attributes += [(name, value or "") for name, value in attrs]
-        assert len({name for name, _ in attrs}) == len(attrs), f"an attribute twice in {tag}"
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if not self.open or self.open[-1] != "style":
-            self.chunks.append(data)
+from tests.report.page_reader import Page
 
 
 @pytest.fixture(scope="module")
@@ -122,16 +88,6 @@ def test_the_hostile_fixture_reaches_the_page_unless_it_is_escaped(monkeypatch: 
     assert b"<script>alert(1)</script>" in render(demo(detail="<script>alert(1)</script>"))
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.text(st.characters(), max_size=40))
-def test_any_text_is_one_text_node(text: str) -> None:
-    element = el("p", text, title=text)
-    assert element.startswith('<p title="') and element.endswith("</p>")
-    inside = element[len('<p title="') : -len("</p>")]
-    assert "<" not in inside and inside.count('">') == 1 and inside.count(">") == 1
-    element.encode("utf-8")
-
-
 def test_direction_changes_and_lone_surrogates_are_shown_by_number() -> None:
     page = render(demo(detail="a\u202eb\ud800c\x00d"))
     assert "a\\u202eb\\ud800c\\u0000d" in Page(page).text
@@ -141,10 +97,6 @@ def test_a_detail_of_a_million_characters_is_cut_and_says_so() -> None:
     page = render(demo(detail="x" * 1_000_000))
     assert len(page) < 400_000
     assert "(999840 more characters)" in Page(page).text
-
-
-def test_markup_that_went_through_an_f_string_is_escaped_again() -> None:
-    assert join(f"{el('b', 'x')}") == "&lt;b&gt;x&lt;/b&gt;"
 
 
 @pytest.mark.parametrize("result", [demo(), hostile("https://evil.example/x data:text/html,x")])
@@ -276,20 +228,3 @@ def test_figures_that_are_no_shares_are_drawn_nowhere_and_crash_nothing(value: f
 
 def test_a_page_is_the_same_bytes_every_time() -> None:
     assert render(demo()) == render(demo())
-
-
-# --------------------------------------------------------------------------------------------------------------- words
-
-
-def test_numbers_are_worded_without_flattery() -> None:
-    assert [percent(v) for v in (0.953, None, math.nan)] == ["95.3\u00a0%", "not finite", "not finite"]
-    assert [epsilon(v) for v in (7.99, 7.9901, None, math.inf)] == ["7.99", "8.00", "no bound", "no bound"]
-    assert [points(0.953, v) for v in (0.947, 0.953, 0.96)] == [
-        "−0.6\u00a0points",
-        "0.0\u00a0points",
-        "+0.7\u00a0points",
-    ]
-    assert [small(v) for v in (1e-5, 2.5e-6, 0.0, 0.4)] == ["10⁻⁵", "2.5 × 10⁻⁶", "0", "0.4"]
-    assert ranges([1, 2, 3, 5, 7, 8]) == "1–3, 5, 7–8" and ranges([]) == ""
-    assert ranges(range(1, 20, 2)) == "1, 3, 5, 7, and 6 more spans"
-    assert len(short("a" * 63)) <= 16 and short("org-00") == "org-00"

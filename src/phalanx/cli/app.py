@@ -92,7 +92,7 @@ def verify(
     ] = None,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
-    """Check log, privacy, votes and models of a run. Works offline and needs no server.
+    """Check log, privacy, decisions and models of a run. Works offline and needs no server.
 
     Exit 0: all fits and the operator is the trusted one. Exit 1: all fits, but without --trust anybody could have made
     it. Exit 5: something does not fit; the message names it.

@@ -52,9 +52,9 @@ class Output:
             "error", exit_code, {"error_code": error_code, "message": message, "hint": hint, "data": data or {}}
         )
         self.people.print(f"[bold red]{error_code}[/]: ", end="", highlight=False)
-        self.people.print(message, markup=False, highlight=False, soft_wrap=True)
+        self.people.print(_printable(message), markup=False, highlight=False, soft_wrap=True)
         if hint:
-            self.people.print(f"  → {hint}", markup=False, highlight=False, soft_wrap=True)
+            self.people.print(f"  → {_printable(hint)}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(exit_code)
 
     def _envelope(self, status: str, exit_code: int, rest: dict[str, Any]) -> None:
@@ -85,6 +85,11 @@ def run(output_format: Format, command: Callable[[Output], None]) -> None:
             raise
         hint = "this is a bug in Phalanx: run again with PHALANX_TRACEBACK=1 and report what it prints"
         output.fail(BUG, "Bug", f"{type(error).__name__}: {error}", hint)
+
+
+def _printable(text: str) -> str:
+    """`text` without escape codes: it may name a file or a member that somebody else has named."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
 
 
 class _Terminated(BaseException):

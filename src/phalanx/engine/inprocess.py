@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,7 @@ from phalanx.store import EffectKey, LedgerStore, RunStore
 from phalanx.types import F32, Checkpoint, MemberId, Reason, Refusal, Tally, Trained, Verdict, member_id
 
 COORDINATOR = "coordinator"
+_EFFECTS_AN_ORDER = 256  # a member's journal has room for this many answers an order
 _STOPPED, _BUDGET = "stopped: ", "budget: "  # how a state says that its run has ended, and why
 Courier = Callable[[MemberId, bytes], Iterable[tuple[MemberId, bytes]]]
 Observer = Callable[[RoundRecord, Standing], None]
@@ -109,6 +110,7 @@ class InProcess:
     member_errors: dict[MemberId, Exception] = field(default_factory=dict)  # each member's last, for people
     _declined: set[MemberId] = field(default_factory=set)  # in the attempt that is going on
     _log: Log | None = None
+    _expected: tuple[int, int] = (1, 1)  # the first round and attempt that is not closed, by what is durable
 
     def run(self, initial: F32) -> list[RoundRecord]:
         """Records of all closed rounds. What it raises leaves a state that can be resumed, if it has not stopped.
@@ -237,6 +239,7 @@ class InProcess:
         }
         self.publish({})
         self.store.seal(state.standing.round, encode(outcome), incumbent=standing["model"])
+        self._expected = (state.standing.round + 1, state.attempt)
 
     def _recover(self) -> _State | None:
         outcome = self.store.last_sealed()
@@ -248,16 +251,20 @@ class InProcess:
         if digest("model", data) != standing["model"]:
             raise IntegrityError(f"the state's model {standing['model']} was changed")
         model = np.frombuffer(data, dtype="<f4").astype(np.float32)
+        self._expected = (standing["round"] + 1, held["attempt"])
         return _State(held["status"], Standing(**(standing | {"model": model})), held["attempt"])
 
     # -- members
 
-    def answer(self, member: MemberId, order: bytes, number: int, attempt: int, turn: int) -> list[Answer]:
-        """What the courier delivers of a member's answer to an order; a decline is delivered as a sentence."""
+    def answer(self, member: MemberId, order: bytes, number: int, attempt: int) -> list[Answer]:
+        """What the courier delivers of a member's answer to an order; a decline is delivered as a sentence.
+
+        The member's journal goes by the order's own bytes: the same order again gets the same envelope.
+        """
         side = self.members[member]
         hands = _MemberHands(self, side, number)
-        first = EffectKey(member, number, attempt, turn)
-        corridor = _declining(answer_order(side.membership, order, number - 1))
+        first = EffectKey(member, number, attempt, int(digest("order", order)[:8], 16) * _EFFECTS_AN_ORDER)
+        corridor = _declining(answer_order(side.membership, order, self._expected))
         answer = drive(corridor, first, hands, self.store if self.journal else None, self.watch)
         if isinstance(answer, Exception):
             self.member_errors[member] = answer
@@ -324,7 +331,7 @@ class _CoordinatorHands:
     def __init__(self, engine: InProcess, number: int, attempt: int) -> None:
         self._engine = engine
         self._number, self._attempt = number, attempt
-        self._asked: dict[MemberId, tuple[bytes, int]] = {}
+        self._asked: dict[MemberId, bytes] = {}
         self._arrived: list[Answer] = []
         self._known: list[Answer] = []
 
@@ -351,7 +358,7 @@ class _CoordinatorHands:
             case Draw(size=size):
                 return engine.edges.draw(str(key), size)
             case Ask(member=member, order=order):
-                self._asked[member] = (order, key.index << 8)
+                self._asked[member] = order
             case Receive(deadline=deadline):
                 return self._receive(deadline)
             case Acknowledge(member=member, receipt=receipt):
@@ -373,8 +380,8 @@ class _CoordinatorHands:
     def _receive(self, deadline: int) -> Answer | None:
         while not self._arrived and self._asked and self._engine.edges.clock() <= deadline:
             member = min(self._asked)
-            order, turn = self._asked.pop(member)
-            for answer in self._engine.answer(member, order, self._number, self._attempt, turn):
+            order = self._asked.pop(member)
+            for answer in self._engine.answer(member, order, self._number, self._attempt):
                 if answer in self._known:
                     self._known.remove(answer)
                 else:
@@ -415,7 +422,9 @@ class _MemberHands:
         engine = self._engine
         match effect:
             case Draw(size=size):
-                return engine.edges.draw(str(key), size)
+                # Without the order's hash, which holds a time: a lab seed gives the same numbers on any day.
+                turn = replace(key, index=key.index % _EFFECTS_AN_ORDER)
+                return engine.edges.draw(str(turn), size)
             case Charge(reservation=reservation):
                 return self._side.ledger.reserve(reservation, charge)
             case Train(model=model, task=task):

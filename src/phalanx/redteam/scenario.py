@@ -28,7 +28,7 @@ from phalanx.learning.torch_trainer import TorchTrainer
 from phalanx.redteam.result import RoundResult, RunResult
 from phalanx.round.coordinator import RoundRecord, Standing
 from phalanx.store import LedgerStore, RunStore
-from phalanx.types import F32, MemberId, TrainTask, member_id
+from phalanx.types import F32, ExamplePrivacy, MemberId, TrainTask, member_id
 
 MEMBERS = tuple(member_id(f"org-{i:02d}") for i in range(1, 11))
 BACKDOOR, FLIPPER, NAN = MEMBERS[-3:]
@@ -83,6 +83,14 @@ def _private_mean() -> dict[str, Any]:
     """The same noise behind a plain mean: what the norm-matched backdoor does when no rule stops it."""
     tables = _private("mean")
     return tables | {"aggregation": {"rule": "mean"}, "floor": {"max_epsilon": EPSILON}}
+
+
+def protected_privacy() -> ExamplePrivacy:
+    """The mechanism of the private runs, its noise calibrated to ε, δ and the rounds."""
+    mechanism = parse(_private()).mechanism
+    if not isinstance(mechanism, ExamplePrivacy):
+        raise TypeError("the private runs add their noise at the members")
+    return mechanism
 
 
 BOOSTED = {BACKDOOR: "backdoor, boosted ×10"}

@@ -23,7 +23,7 @@ class Bar:
 
 
 def vote_bars(label: str, bars: Sequence[Bar]) -> Html:
-    """Bars on a square-root scale, so that few are seen beside many; a refused round is dotted off and crossed."""
+    """Bars on a square-root scale, so that few are seen beside many; a refused round is crossed."""
     up = math.sqrt(max([bar.better for bar in bars], default=0))
     down = math.sqrt(max([bar.worse for bar in bars], default=0))
     unit = _DEEP / max(up + down, 1.0)
@@ -40,7 +40,7 @@ def vote_bars(label: str, bars: Sequence[Bar]) -> Html:
             crossed.append(f"M{middle - 4:.1f} {zero + deep + 5:.1f}l8 8m0 -8l-8 8")
     parts = [*_ticks(zero, unit, (1, up)), *_ticks(zero, unit, (-1, down))]
     parts.append(el("path", d="".join(won), class_="cell ink"))
-    parts.append(el("path", d="".join(lost), class_="cell harm"))
+    parts.append(el("path", d="".join(lost), class_="ring"))
     parts.append(el("path", d=f"M{_LEFT} {zero:.1f}H{_WIDTH - _RIGHT}", class_="axis"))
     parts.append(el("path", d="".join(crossed), class_="struck"))
     foot = _TOP + _DEEP + 30

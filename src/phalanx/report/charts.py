@@ -1,4 +1,4 @@
-"""The report's charts, as inline SVG. Colour is the attacker's alone, and never alone: each mark has a word or a shape.
+"""A report's charts, as inline SVG. Colour is the attacker's alone, and never alone: each mark has a word or a shape.
 
 Styles are classes of the page's one style sheet, so that the page forbids inline styles; lengths are viewBox units,
 about a CSS pixel each.

@@ -64,10 +64,12 @@ def _rule(settings: Settings) -> Control:
 
 def _cap(settings: Settings) -> Control:
     cap, rule = settings.federation.weight_cap, settings.aggregation.rule
-    if cap >= 1:
-        return Control("Weight cap", "none", OPERATOR, "off")
     if rule != "mean":
-        return Control("Weight cap", f"{percent(cap)}, but {rule} counts each member once", OPERATOR, "no effect")
+        return Control("Weight cap", f"{percent(cap)}; {rule} counts each member once anyhow", OPERATOR, "no effect")
+    if settings.screening.weighting == "equal":
+        return Control("Weight cap", f"{percent(cap)}; every member weighs the same anyhow", OPERATOR, "no effect")
+    if cap >= 1:
+        return Control("Weight cap", "none: a member weighs what it claims", OPERATOR, "off")
     return Control("Weight cap", f"no organisation weighs more than {percent(cap)}", OPERATOR, "on")
 
 
@@ -94,17 +96,15 @@ def _gate(settings: Settings) -> Control:
     table = settings.gate
     if table.unsafe_accept_all:
         return Control("Gate", "unsafe_accept_all: every candidate passes", OPERATOR, "off")
-    if not settings.learning.held_out:
-        return Control("Gate", "held_out = 0: nobody holds anything to vote with", OPERATOR, "off")
-    liars = f"up to {count(table.f, 'liar')} tolerated" if table.f else "every voter is believed"
-    classes = f", each class at {table.class_significance:g} in all" if table.class_significance else ""
+    liars = f"up to {count(settings.liars, 'liar')} tolerated" if settings.liars else "every voter is believed"
+    classes = f", all classes together at {table.class_significance:g}" if table.class_significance else ""
     tests = f"sign tests: overall at {table.significance:g}{classes}"
     return Control("Gate", f"members vote on held-out examples; {liars}; {tests}", OPERATOR, "on")
 
 
 def _floors(settings: Settings) -> Control:
     most, rules = settings.floor.max_epsilon, settings.floor.refused_rules
-    terms = [] if most is None else [f"ε ≤ {most:g}"]
+    terms = [] if most is None else [f"ε ≤ {most:g} at δ ≤ {small(settings.floor.max_delta)}"]
     terms += [f"never {', '.join(rules)}"] if rules else []
     state: State = "on" if terms else "off"
     value = "; ".join(terms) or "none set: any order is accepted"
@@ -145,7 +145,10 @@ def _of_privacy(settings: Settings, privacy: Privacy) -> list[str]:
         ]
     if isinstance(privacy, MemberPrivacy):
         few = [COST_AT_SMALL_N] if len(settings.members) < 100 else []
-        return ["The coordinator sees each single update before the noise: ε holds only for those who see models.", *few]
+        return [
+            "The coordinator sees each single update before the noise: ε holds only for those who see models.",
+            *few,
+        ]
     return [
         "The coordinator sees each single update. Only that member's own noise stands between it and the data.",
         "ε covers one example of one member. Whoever has several records, or records at several members, is covered "
@@ -175,12 +178,12 @@ def _of_gate(settings: Settings, held_out: Mapping[MemberId, int]) -> list[str]:
     if examples:
         drop = detectable_drop(examples, table.significance)
         least = "no loss at all" if drop is None else f"no loss of fewer than {round(drop * examples)} of them"
-        more = ", and with liars tolerated less than that" if table.f else ""
+        more = ", and with liars tolerated less than that" if settings.liars else ""
         found.append(
             f"{count(len(held_out), 'voter').capitalize()} held out {examples} examples in all: the gate's overall "
             f"test notices {least}{more}."
         )
-    if not table.f:
+    if not settings.liars:
         found.append("The gate believes every voter: one liar can refuse good candidates or help a bad one through.")
     return found
 

@@ -1,4 +1,4 @@
-"""The report's one style sheet. Ink and paper; the one colour is the attacker's."""
+"""The one style sheet of all reports. Ink and paper; the one colour is the attacker's."""
 
 STYLE = """
 :root{--paper:#fcfbf8;--ink:#1c1d20;--soft:#5e6167;--rule:#dcd8cf;--wash:#f3f0e9;--harm:#b02a12;

@@ -1,4 +1,4 @@
-"""Numbers in the report's words. Rounding never flatters: ε is rounded up, and what is not finite says so."""
+"""Numbers in a report's words. Rounding never flatters: ε is rounded up, and what is not finite says so."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from decimal import ROUND_CEILING, Decimal
 
 NOT_FINITE = "not finite"
 NOT_RUN = "not run"
+NOT_MEASURED = "not measured"
 _WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 

@@ -69,7 +69,7 @@ def open_updates(
 def open_ballots(
     answers: Sequence[Answer], terms: Terms, key: RoundKey, directory: Directory
 ) -> tuple[dict[MemberId, Tally], list[Refusal]]:
-    """One ballot a member. Two different ones of the same member count as none."""
+    """One ballot a member. The same one again is no other; two different ones of a member count as none."""
     opened, refused = _open(answers, terms, key, directory)
     ballots: dict[MemberId, Tally] = {}
     twice: set[MemberId] = set()
@@ -77,10 +77,8 @@ def open_ballots(
         ballot = open_ballot(envelope)
         if isinstance(ballot, Refusal):
             refused.append(ballot)
-        elif envelope.member in ballots:
+        elif ballots.setdefault(envelope.member, ballot) != ballot:
             twice.add(envelope.member)
-        else:
-            ballots[envelope.member] = ballot
     refused += [Refusal(member, Reason.DUPLICATE, "two different ballots") for member in sorted(twice)]
     return {member: ballot for member, ballot in ballots.items() if member not in twice}, refused
 
@@ -133,9 +131,13 @@ def aggregate_cohort(
 
 
 def central_reservation(binding: Binding, privacy: MemberPrivacy) -> Reservation:
-    """The charge against the federation's members for one attempt of one round."""
+    """The charge against the federation's members for one attempt of one round.
+
+    Noise is drawn once for a nonce. Should the attempt ever be told a second time, from an old copy of the state, then
+    with another nonce and other noise, and it is paid for again.
+    """
     return Reservation(
-        key=f"{binding.run}/{binding.round}/{binding.attempt}/members",
+        key=f"{binding.run}/{binding.round}/{binding.attempt}/{binding.nonce}/members",
         dataset=f"{binding.federation}/members",
         unit="member",
         noise_multiplier=privacy.noise_multiplier,

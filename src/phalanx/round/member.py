@@ -49,13 +49,16 @@ class Membership:
     floor: Floor
 
 
-def answer_order(me: Membership, data: bytes, last_round: int) -> Corridor[bytes]:
-    """The envelope that answers an order. `last_round` is the last round that this member saw closed.
+Turn = tuple[int, int]  # round, attempt
+
+
+def answer_order(me: Membership, data: bytes, expected: Turn) -> Corridor[bytes]:
+    """The envelope that answers an order. `expected`: the first turn that this member has not yet seen closed.
 
     Raises BadSignature, IntegrityError, RollbackError, FloorRefused or BudgetExhausted; then nothing left the member.
     """
     order, name = open_order(data, me.operator, me.layout), digest("order", data)
-    _check_binding(me, order, last_round)
+    _check_binding(me, order, expected)
     _check_floor(me.floor, order)
     if order.kind == TRAIN:
         return (yield from _train(me, order, name))
@@ -64,12 +67,16 @@ def answer_order(me: Membership, data: bytes, last_round: int) -> Corridor[bytes
     raise IntegrityError(f"an order of unknown kind {order.kind!r}")
 
 
-def _check_binding(me: Membership, order: Order, last_round: int) -> None:
+def _check_binding(me: Membership, order: Order, expected: Turn) -> None:
+    """A closed turn is never answered again: its journal is gone, so its noise would be drawn anew and not paid for."""
     binding = order.binding
     if (binding.federation, binding.config) != (me.federation, me.config):
         raise IntegrityError("the order is of another federation or configuration than this member joined")
-    if binding.round <= last_round:
-        raise RollbackError(f"an order for round {binding.round}, but round {last_round} was already closed")
+    if (binding.round, binding.attempt) < expected:
+        raise RollbackError(
+            f"an order for round {binding.round}, attempt {binding.attempt}, which was already closed: "
+            f"expected round {expected[0]}, attempt {expected[1]} or later"
+        )
 
 
 def _check_floor(floor: Floor, order: Order) -> None:

@@ -1,0 +1,154 @@
+"""The rounds of a run: each member's part in the model, refusals with their reasons, and the gate's decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from phalanx.gate import BLIND_SPOTS
+from phalanx.report.bars import Bar, vote_bars
+from phalanx.report.charts import WeightRow, weights_map
+from phalanx.report.facts import RunReport
+from phalanx.report.markup import Html, data, el, join, table
+from phalanx.report.page import wide_chart
+from phalanx.report.wording import finite, percent, ranges, shortened, small
+from phalanx.round.coordinator import RoundRecord
+from phalanx.types import MemberId, Refusal
+
+_MOST_ROUNDS = 500  # in charts and tables: the last ones
+_MOST_MEMBERS = 100
+_MOST_ROWS = 120  # of refusals: how many there are is up to the attackers
+_MOST_CELLS = 4000  # of the weights' table
+
+
+def shown(records: Sequence[RoundRecord]) -> Sequence[RoundRecord]:
+    """The rounds that charts and tables show."""
+    return records[-_MOST_ROUNDS:]
+
+
+def refusals(record: RoundRecord) -> tuple[Refusal, ...]:
+    """A round's refused answers: updates, then ballots."""
+    return (*record.refused, *record.verdict.refused)
+
+
+# ------------------------------------------------------------------------------------------------------------ members
+
+
+def members(report: RunReport) -> tuple[Html, Html]:
+    """Each member's part in each round, every refusal with its reason, and the last words of who declined."""
+    why = (
+        "The stronger a cell, the more of the round's model is that member's; a line through a cell is a refusal. "
+        "Below is each refusal with its reason."
+    )
+    records = shown(report.records)
+    chart = _map(report, records) if records else el("p", "No round was closed.")
+    parts = (_left_out(report), chart, el("h3", "Refused answers"), _refusals(report), _messages(report))
+    return el("p", why), join(*parts)
+
+
+def _left_out(report: RunReport) -> Html:
+    rest = len(report.records) - _MOST_ROUNDS
+    return (
+        el("p", f"Shown are the last {_MOST_ROUNDS} rounds; {rest} before them are in the log.") if rest > 0 else join()
+    )
+
+
+def _map(report: RunReport, records: Sequence[RoundRecord]) -> Html:
+    parts = [dict(zip(record.accepted, record.weights, strict=False)) for record in records]
+    out = [{one.member for one in record.refused} for record in records]
+    known = sorted(set(report.members).union(*parts, *out))
+    rows, listing = [], []
+    cells = len(known) * len(records) <= _MOST_CELLS
+    for member in known[:_MOST_MEMBERS]:
+        weights = tuple(one.get(member, None if member in gone else 0.0) for one, gone in zip(parts, out, strict=True))
+        rows.append(WeightRow(member, False, weights, _mean(weights)))
+        each = ["refused" if weight is None else percent(weight) for weight in weights] if cells else []
+        listing.append([member, _mean(weights), f"{sum(weight is None for weight in weights)}", *each])
+    numbers = [record.round for record in records]
+    head = ("member", "mean", "rounds refused", *(f"{number}" for number in numbers if cells))
+    label = f"Part of {len(rows)} members in {len(numbers)} rounds; the table below has the numbers"
+    chart = wide_chart("Part in the model, by member and round", _good(report), weights_map(label, rows, numbers))
+    rest = len(known) - len(rows)
+    more = el("p", f"{rest} more members are left out.") if rest > 0 else join()
+    return join(chart, more, data(table(head, listing, numeric=range(1, len(head)))))
+
+
+def _good(report: RunReport) -> str:
+    if report.rule.gram:
+        return f"Each member's weight under {report.rule}. Good: an even tone over the honest members."
+    what = "the share of the model's coordinates at which a member's value was used"
+    return f"Under {report.rule}: {what}. Good: an even tone over the honest members."
+
+
+def _mean(weights: Sequence[float | None]) -> str:
+    counted = [weight for weight in weights if weight is not None]
+    if not counted:
+        return "always refused"
+    out = len(weights) - len(counted)
+    return f"{percent(sum(counted) / len(counted))}{f', refused {out}×' if out else ''}"
+
+
+def _refusals(report: RunReport) -> Html:
+    """One row for each member, kind of answer and reason, with the first detail."""
+    found: dict[tuple[MemberId, str, str], tuple[list[int], str]] = {}
+    for record in report.records:
+        for kind, refused in (("update", record.refused), ("ballot", record.verdict.refused)):
+            for one in refused:
+                found.setdefault((one.member, kind, str(one.reason)), ([], one.detail))[0].append(record.round)
+    if not found:
+        return el("p", "No answer of any member was refused.")
+    rows = [
+        [member, kind, reason, f"{len(numbers)}", ranges(sorted(set(numbers))), shortened(detail, 160)]
+        for (member, kind, reason), (numbers, detail) in sorted(found.items())
+    ]
+    head = ("member", "answer", "reason", "times", "rounds", "first detail")
+    rest = el("p", f"{len(rows) - _MOST_ROWS} more rows are left out.") if len(rows) > _MOST_ROWS else join()
+    return join(table(head, rows[:_MOST_ROWS], numeric=(3,), stacked=True), rest)
+
+
+def _messages(report: RunReport) -> Html:
+    if not report.messages:
+        return join()
+    rows = [[member, shortened(text, 400)] for member, text in sorted(report.messages.items())[:_MOST_MEMBERS]]
+    title = el("h3", "Members that took no part, in their own words")
+    return join(title, table(("member", "its last message"), rows, stacked=True))
+
+
+# --------------------------------------------------------------------------------------------------------------- gate
+
+
+def gate(report: RunReport) -> tuple[Html, Html]:
+    """What the votes said of each candidate, and the evidence of each refusal."""
+    why = (
+        "Each candidate was compared with the model before it, on examples that never left their members: how many are "
+        "lost, how many are won. A candidate is refused where the losses are more than chance explains."
+    )
+    records = shown(report.records)
+    aside = el("div", el("h3", "What the gate does not see"), el("p", BLIND_SPOTS), class_="aside")
+    if not records:
+        return el("p", why), join(el("p", "No candidate came before the gate."), aside)
+    bars = [Bar(one.round, one.verdict.better, one.verdict.worse, one.verdict.passed) for one in records]
+    label = f"Held-out examples won and lost in {len(records)} rounds; the table below has the numbers"
+    good = (
+        "Solid, above the line: won; hollow, below it: lost, in the test that decided. Good: little below the line. A "
+        "cross is a refused candidate. The scale is a square root's, so that few examples are still seen."
+    )
+    chart = wide_chart("Votes on each candidate", good, vote_bars(label, bars))
+    head = ("round", "decision", "test that decided", "lost", "won", "p-value", "voters")
+    listing = data(table(head, [_decision(record) for record in records], numeric=(3, 4, 5, 6)))
+    return el("p", why), join(_left_out(report), chart, listing, _refused(report, head), aside)
+
+
+def _decision(record: RoundRecord) -> list[str]:
+    verdict = record.verdict
+    decided = "released" if verdict.passed else "refused"
+    counts = (f"{verdict.worse}", f"{verdict.better}", small(finite(verdict.p_value)), f"{verdict.voters}")
+    return [f"{record.round}", decided, verdict.test, *counts]
+
+
+def _refused(report: RunReport, head: Sequence[str]) -> Html:
+    rows = [_decision(record) for record in report.records if not record.verdict.passed]
+    title = el("h3", "Refused by the gate")
+    if not rows:
+        return join(title, el("p", "The gate refused no candidate."))
+    rest = el("p", f"{len(rows) - _MOST_ROWS} more rows are left out.") if len(rows) > _MOST_ROWS else join()
+    return join(title, table(head, rows[:_MOST_ROWS], numeric=(3, 4, 5, 6), stacked=True), rest)
