@@ -265,6 +265,12 @@ def test_any_run_up_to_a_hundred_members_and_five_hundred_rounds_gives_a_page_un
     assert not any(re.search(r"nan|inf|e\+", value) for value in drawn)
 
 
+def test_a_line_of_five_hundred_rounds_is_drawn_to_its_end() -> None:
+    paths = [v for name, v in Page(render_run(run_report(members=100, rounds=500))).attributes if name == "d"]
+    assert max(map(len, paths)) > 4000, "no path is as long as the texts that are cut"
+    assert all(re.fullmatch(r"[MLHVhvlmz0-9 .-]*", path) for path in paths)
+
+
 def test_longer_runs_show_their_last_rounds_and_say_so() -> None:
     report = run_report(members=3, rounds=40)
     many = tuple(replace(report.records[0], round=number) for number in range(1, 1201))

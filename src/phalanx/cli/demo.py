@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import math
-import os
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from phalanx.cli.output import Output
+from phalanx.cli.output import Output, program
 from phalanx.errors import NotAvailable
 from phalanx.redteam.result import DemoResult, RoundResult, RunResult
 from phalanx.store import write_file
@@ -31,14 +30,14 @@ except ModuleNotFoundError as error:
 
 def show_demo(out: Path, seed: int, alpha: float | None, output: Output) -> None:
     """Runs the demo, shows it as it goes, and writes report.html and report.json."""
-    program = _program()
+
     output.say(
         "[bold]Phalanx[/]  ten organisations train one model on real handwritten digits; three of them attack it"
     )
     output.say()
     view = _View(output)
     with view.live:
-        result = run_demo(out, Draw(seed, alpha), program, view.progress)
+        result = run_demo(out, Draw(seed, alpha), program(), view.progress)
     data = as_json(result, out)
     write_file(out / "report.html", render(result))
     write_file(out / "report.json", _json(data))
@@ -78,17 +77,7 @@ def _run(run: RunResult) -> dict[str, Any]:
 
 
 def _json(data: dict[str, Any]) -> bytes:
-    import json
-
     return (json.dumps(data, indent=1, allow_nan=False) + "\n").encode()
-
-
-def _program() -> str:
-    """How this program was called, for commands that are shown to be typed again."""
-    path = Path(sys.argv[0])
-    if path.name != "phalanx":
-        return "phalanx"
-    return os.path.relpath(path) if os.sep in sys.argv[0] else "phalanx"
 
 
 # ------------------------------------------------------------------------------------------------------------ live view

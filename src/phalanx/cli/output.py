@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -18,6 +19,7 @@ from rich.console import Console
 from phalanx.errors import PhalanxError
 
 SCHEMA_VERSION = "1"
+PLAIN_WIDTH = 120  # of tables where there is no terminal to ask
 INTERRUPTED, TERMINATED, BROKEN_PIPE, BUG = 130, 143, 141, 70
 _RESUME = "what was done is kept: phalanx run CONFIG --resume goes on from here"
 
@@ -66,7 +68,10 @@ class Output:
 
 def run(output_format: Format, command: Callable[[Output], None]) -> None:
     """Runs a command; every failure is one sentence, a hint and an exit code, never a traceback without cause."""
-    output = Output(output_format, Console(stderr=True))
+    people = Console(stderr=True)
+    if not people.is_terminal:
+        people.width = PLAIN_WIDTH
+    output = Output(output_format, people)
     signal.signal(signal.SIGTERM, _on_sigterm)
     try:
         command(output)
@@ -98,3 +103,11 @@ class _Terminated(BaseException):
 
 def _on_sigterm(number: int, frame: FrameType | None) -> NoReturn:
     raise _Terminated
+
+
+def program() -> str:
+    """How this program was called, for commands that are shown to be typed again."""
+    path = Path(sys.argv[0])
+    if path.name != "phalanx":
+        return "phalanx"
+    return os.path.relpath(path) if os.sep in sys.argv[0] else "phalanx"

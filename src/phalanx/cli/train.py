@@ -6,6 +6,7 @@ import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,22 +15,40 @@ import numpy as np
 from rich.live import Live
 from rich.table import Table
 
+from phalanx import __version__
 from phalanx.canonical import digest, model_digest
-from phalanx.cli.output import Output
+from phalanx.cli.output import Output, program
 from phalanx.config import Settings, read_config
 from phalanx.engine.assemble import Stores, assemble, edges_of
 from phalanx.engine.inprocess import InProcess
 from phalanx.entropy import system_entropy
-from phalanx.errors import ConfigError, ConflictError, PhalanxError
+from phalanx.errors import ConfigError, ConflictError, GateRefusal, PhalanxError, PolicyError
 from phalanx.learning import FunctionTrainer, MemberData, Trainer, flatten, functions_of, hold_out, layout_of, unflatten
 from phalanx.learning.function import Functions
 from phalanx.privacy import COST_AT_SMALL_N
+from phalanx.report import RunReport, controls_of, limits_of, render_run
 from phalanx.round.coordinator import RoundRecord, Standing
 from phalanx.signing import fingerprint
-from phalanx.store import LedgerStore, RunStore
+from phalanx.store import LedgerStore, RunStore, write_file
 from phalanx.types import F32, MemberId, MemberPrivacy
 
 FEW_MEMBERS = 100  # below this many, central noise is explained before it is paid for
+
+
+@dataclass(frozen=True, slots=True)
+class _Lab:
+    """What only the lab has together: every member's data, beside the settings and the folder of the run."""
+
+    functions: Functions
+    sites: dict[MemberId, MemberData]
+    settings: Settings
+    root: Path
+
+    def accuracies(self, model: F32) -> dict[MemberId, float]:
+        """The model on each member's held-out examples."""
+        tensors = unflatten(model, layout_of(self.functions.initial_model()))
+        voters = {member: data for member, data in self.sites.items() if len(data.y_held)}
+        return {m: float((self.functions.predict(tensors, d.x_held) == d.y_held).mean()) for m, d in voters.items()}
 
 
 def train(config: Path, out: Path | None, resume: bool, output: Output) -> None:
@@ -52,9 +71,15 @@ def train(config: Path, out: Path | None, resume: bool, output: Output) -> None:
         engine = assemble(
             settings, trainers, classes=functions.classes, code=code, stores=stores, edges=edges_of(settings)
         )
+        lab = _Lab(functions, sites, settings, root)
         _banner(settings, output)
-        _run(engine, settings, start, output)
-        _conclude(engine, root, _accuracies(functions, sites, engine.model()), output)
+        try:
+            _run(engine, settings, start, output)
+        except (GateRefusal, PolicyError) as error:  # the run is over; what it did is worth a report all the same
+            _write_report(lab, engine, error.message, output)
+            raise
+        _write_report(lab, engine, "", output)
+        _conclude(lab, engine, output)
     finally:
         stores.run.close()
         stores.ledger.close()
@@ -102,13 +127,6 @@ def _users_code(name: str) -> Iterator[None]:
 def _site(functions: Functions, settings: Settings, member: MemberId) -> MemberData:
     x, y = functions.load(member)
     return hold_out(x, y, classes=functions.classes, member=member, fraction=settings.learning.held_out)
-
-
-def _accuracies(functions: Functions, sites: dict[MemberId, MemberData], model: F32) -> dict[MemberId, float]:
-    """The final model on each member's held-out examples: only in the lab can one process see them all."""
-    tensors = unflatten(model, layout_of(functions.initial_model()))
-    voters = {member: data for member, data in sites.items() if len(data.y_held)}
-    return {m: float((functions.predict(tensors, data.x_held) == data.y_held).mean()) for m, data in voters.items()}
 
 
 def _banner(settings: Settings, output: Output) -> None:
@@ -167,9 +185,43 @@ def _table(record: RoundRecord, total: int) -> Table:
     return table
 
 
-def _conclude(engine: InProcess, root: Path, accuracies: dict[MemberId, float], output: Output) -> None:
-    records = engine.records()
-    operator = fingerprint(engine.plan.operator.public)
+def _verify_command(root: Path, engine: InProcess) -> str:
+    return f"{program()} audit verify {root} --trust {fingerprint(engine.plan.operator.public)}"
+
+
+def _write_report(lab: _Lab, engine: InProcess, stopped: str, output: Output) -> None:
+    """report.html; `stopped` is why the run ended early, or "". A member's own words stay out of it."""
+    plan, settings = engine.plan, lab.settings
+    held_out = {member: len(data.y_held) for member, data in lab.sites.items() if len(data.y_held)}
+    report = RunReport(
+        federation=plan.federation,
+        run=plan.run,
+        members=settings.members,
+        planned=settings.run.rounds,
+        finished=not stopped,
+        reason=stopped,
+        rule=plan.rule,
+        privacy=plan.privacy,
+        controls=controls_of(settings, plan.privacy),
+        limits=limits_of(settings, plan.privacy, held_out),
+        records=tuple(engine.records()),
+        accuracy=lab.accuracies(engine.model()),
+        held_out=held_out,
+        messages={
+            member: error.message if isinstance(error, PhalanxError) else f"its own code raised {type(error).__name__}"
+            for member, error in engine.member_errors.items()
+        },
+        public=str(lab.root / "public"),
+        fingerprint=fingerprint(plan.operator.public),
+        verify_command=_verify_command(lab.root, engine),
+        version=__version__,
+    )
+    write_file(lab.root / "report.html", render_run(report))
+    output.say(f"report: {lab.root / 'report.html'}")
+
+
+def _conclude(lab: _Lab, engine: InProcess, output: Output) -> None:
+    records, accuracies = engine.records(), lab.accuracies(engine.model())
     for member, error in sorted(engine.member_errors.items()):
         output.people.print(f"{member}: {type(error).__name__}: {error}", markup=False, highlight=False, style="yellow")
     output.say(f"released version {records[-1].version} after {len(records)} rounds")
@@ -178,7 +230,7 @@ def _conclude(engine: InProcess, root: Path, accuracies: dict[MemberId, float], 
         output.say(f"accuracy on the members' held-out examples: {np.mean(list(accuracies.values())):.1%} on average")
         output.say("worst first: " + ", ".join(f"{member} {share:.1%}" for member, share in worst[:10]))
     output.say("Verify it:")
-    command = f"phalanx audit verify {root} --trust {operator}"
+    command = _verify_command(lab.root, engine)
     output.people.print(f"  {command}", markup=False, highlight=False, soft_wrap=True, style="bold")
     output.succeed(
         {
@@ -189,7 +241,11 @@ def _conclude(engine: InProcess, root: Path, accuracies: dict[MemberId, float], 
             "accuracy": dict(sorted(accuracies.items())),
             "refused": sorted({f"{one.member}: {one.reason}" for record in records for one in record.refused}),
             "gate_refusals": sum(not record.verdict.passed for record in records),
-            "paths": {"public": str(root / "public"), "fingerprint": operator},
+            "paths": {
+                "report": str(lab.root / "report.html"),
+                "public": str(lab.root / "public"),
+                "fingerprint": fingerprint(engine.plan.operator.public),
+            },
             "verify": command,
         }
     )

@@ -241,16 +241,22 @@ def _cells(weights: Sequence[float | None], kind: str, top: float, box: tuple[fl
     gap = 1.0 if step > 5 else 0.0
     tones: dict[int, list[str]] = {}
     struck = []
-    for index, weight in enumerate(weights):
-        x = left + index * step
-        if weight is None:
-            struck.append(f"M{x:.1f} {y + high / 2:.1f}h{step:.1f}")
-        elif finite(weight) is not None and weight > 0:
-            tone = math.ceil(_LEVELS * min(weight / top, 1.0))
-            tones.setdefault(tone, []).append(f"M{x:.1f} {y:.1f}h{step - gap:.1f}v{high:.0f}h{gap - step:.1f}z")
+    levels = enumerate(None if weight is None else _tone(weight, top) for weight in weights)
+    for (_, tone), cells in groupby(levels, key=lambda cell: (cell[0] if gap else 0, cell[1])):  # without gaps: as one
+        stretch = list(cells)
+        x, wide = left + stretch[0][0] * step, step * len(stretch)
+        if tone is None:
+            struck.append(f"M{x:.1f} {y + high / 2:.1f}h{wide:.1f}")
+        elif tone:
+            tones.setdefault(tone, []).append(f"M{x:.1f} {y:.1f}h{wide - gap:.1f}v{high:.0f}h{gap - wide:.1f}z")
     parts = [el("path", d="".join(tones[tone]), class_=f"cell {kind}", fill_opacity=tone / _LEVELS) for tone in tones]
     frame = el("rect", x=left, y=y, width=step * len(weights), height=high, class_="frame")
     return join(frame, *parts, el("path", d="".join(struck), class_="struck"))
+
+
+def _tone(weight: float, top: float) -> int:
+    """1 … 8 by the share of the largest weight; 0 where there is nothing to draw."""
+    return math.ceil(_LEVELS * min(weight / top, 1.0)) if finite(weight) is not None and weight > 0 else 0
 
 
 def _scale(top: float, x: float, y: float) -> Html:

@@ -89,7 +89,12 @@ def _ledger(privacy: Privacy) -> Control:
     if privacy is None:
         return Control("Privacy ledger", "nothing was charged", "–", "off")
     whose = "each member charges its own" if isinstance(privacy, ExamplePrivacy) else "the coordinator charges it"
-    return Control("Privacy ledger", f"{whose} before anything is drawn; kept over runs", NOBODY, "on")
+    return Control(
+        "Privacy ledger",
+        f"{whose} before anything is drawn; kept over runs",
+        f"{NOBODY}; deleting its file forgets",
+        "on",
+    )
 
 
 def _gate(settings: Settings) -> Control:

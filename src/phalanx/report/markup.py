@@ -25,7 +25,7 @@ class Html(str):
 def el(tag: str, *children: str, **attributes: str | float | None) -> Html:
     """One element. `class_` is class, `stroke_width` is stroke-width; an attribute that is None is left out."""
     named = ((name.rstrip("_").replace("_", "-"), value) for name, value in attributes.items() if value is not None)
-    opening = "".join([tag, *(f' {name}="{_escaped(_plain(value))}"' for name, value in named)])
+    opening = "".join([tag, *(f' {name}="{_attribute(name, value)}"' for name, value in named)])
     return Html(f"<{opening}>") if tag in _VOID else Html(f"<{opening}>{join(*children)}</{tag}>")
 
 
@@ -63,6 +63,11 @@ def scrolling(content: Html, label: str) -> Html:
 def data(content: Html) -> Html:
     """The numbers behind a chart, folded away."""
     return el("details", el("summary", "The data as a table"), content)
+
+
+def _attribute(name: str, value: str | float) -> str:
+    """Escaped. A path is a drawing of our own, as long as the run: half of it would be another drawing."""
+    return html.escape(_plain(value)) if name == "d" else _escaped(_plain(value))
 
 
 def _plain(value: str | float) -> str:

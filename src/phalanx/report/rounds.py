@@ -84,7 +84,7 @@ def _mean(weights: Sequence[float | None]) -> str:
     if not counted:
         return "always refused"
     out = len(weights) - len(counted)
-    return f"{percent(sum(counted) / len(counted))}{f', refused {out}×' if out else ''}"
+    return f"{percent(sum(counted) / len(counted))}{f', {out}× out' if out else ''}"
 
 
 def _refusals(report: RunReport) -> Html:
