@@ -25,13 +25,13 @@ from phalanx.redteam.scenario import ALONE, RUNS, Draw, play, play_alone, quiet
 RESULTS = Path(__file__).with_name("results")
 
 
-def one(job: tuple[str, int]) -> RunResult:
-    """One run of one seed, in memory, with entropy that is derived from the seed."""
-    name, seed = job
+def one(job: tuple[str, Draw]) -> RunResult:
+    """One run of one split, in memory, with entropy that is derived from its seed."""
+    name, draw = job
     if name == ALONE:
-        return play_alone(Draw(seed))
+        return play_alone(draw)
     run = next(run for run in RUNS if run.name == name)
-    return play(run, Draw(seed), None, quiet)[0]
+    return play(run, draw, None, quiet)[0]
 
 
 def summary(results: list[RunResult]) -> dict[str, Any]:
@@ -57,23 +57,26 @@ def summary(results: list[RunResult]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seeds", default="0-9", help="first-last")
+    parser.add_argument("--alpha", type=float, help="uneven data: Dirichlet shares of each class")
     parser.add_argument("--out", type=Path, default=RESULTS / "demo_seeds.json")
     arguments = parser.parse_args()
     first, last = (int(part) for part in arguments.seeds.split("-"))
     seeds = list(range(first, last + 1))
     names = [run.name for run in RUNS] + [ALONE]
-    jobs = [(name, seed) for name in names for seed in seeds]
+    draws = [Draw(seed, arguments.alpha) for seed in seeds]
+    jobs = [(name, draw) for name in names for draw in draws]
     use_one_thread()
     with ProcessPoolExecutor(2, get_context("fork")) as pool:
         results = dict(zip(jobs, pool.map(one, jobs), strict=True))
-    table = {name: summary([results[name, seed] for seed in seeds]) for name in names}
+    table = {name: summary([results[name, draw] for draw in draws]) for name in names}
     for name, row in table.items():
         print(
             f"{name:32s} accuracy {row['accuracy_mean']:.3f} (worst {row['accuracy_worst']:.3f})  "
             f"backdoor {row['backdoor_mean']:.3f} (worst {row['backdoor_worst']:.3f})"
         )
     machine = {"python": platform.python_version(), "machine": platform.machine(), "phalanx": __version__}
-    command = f"python benchmarks/demo_seeds.py --seeds {arguments.seeds}"
+    uneven = "" if arguments.alpha is None else f" --alpha {arguments.alpha:g}"
+    command = f"python benchmarks/demo_seeds.py --seeds {arguments.seeds}{uneven}"
     arguments.out.parent.mkdir(exist_ok=True)
     arguments.out.write_text(
         json.dumps({"command": command, "machine": machine, "seeds": seeds, "runs": table}, indent=1) + "\n",
