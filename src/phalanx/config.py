@@ -129,7 +129,7 @@ class Settings(_Table):
     federation: Federation
     run: Run
     learning: Learning
-    aggregation: Aggregation = Aggregation()
+    aggregation: Aggregation
     screening: Screening = Screening()
     privacy: Privacy | None = None
     gate: Gate = Gate()
