@@ -16,11 +16,6 @@ from typing import overload
 from phalanx.errors import RuleRefused
 
 
-def _check_f(rule: str, f: int) -> None:
-    if not (isinstance(f, int) and not isinstance(f, bool) and f >= 0):
-        raise RuleRefused(f"{rule} needs an integer f >= 0, got {f!r}")
-
-
 class _Rule:
     """What all rules share. `str(rule)` is the text for people, config and log: `krum(f=2)`."""
 
@@ -42,8 +37,7 @@ class _Rule:
         return True
 
     def __str__(self) -> str:
-        f = getattr(self, "f", None)
-        return self.name if f is None else f"{self.name}(f={f})"
+        return self.name
 
 
 class _PreStep(_Rule):
@@ -61,6 +55,25 @@ class _PreStep(_Rule):
 
 
 @dataclass(frozen=True, slots=True)
+class _Tolerant(_Rule):
+    """A rule or step that tolerates `f` hostile rows, an integer >= 0, among at least 2f + `slack` rows."""
+
+    f: int
+    slack = 1
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.f, int) and not isinstance(self.f, bool) and self.f >= 0):
+            raise RuleRefused(f"{self.name} needs an integer f >= 0, got {self.f!r}")
+
+    @property
+    def min_rows(self) -> int:
+        return 2 * self.f + self.slack
+
+    def __str__(self) -> str:
+        return f"{self.name}(f={self.f})"
+
+
+@dataclass(frozen=True, slots=True)
 class Mean(_Rule):
     """The weighted mean. Tolerates nobody: one row moves it anywhere."""
 
@@ -68,66 +81,36 @@ class Mean(_Rule):
 
 
 @dataclass(frozen=True, slots=True)
-class Krum(_Rule):
+class Krum(_Tolerant):
     """The one row closest to its n-f-2 nearest others.  Blanchard et al., NeurIPS 2017, section 4. n >= 2f + 3."""
 
-    f: int
     name = "krum"
-
-    def __post_init__(self) -> None:
-        _check_f(self.name, self.f)
-
-    @property
-    def min_rows(self) -> int:
-        return 2 * self.f + 3
+    slack = 3
 
 
 @dataclass(frozen=True, slots=True)
-class MultiKrum(_Rule):
+class MultiKrum(_Tolerant):
     """The mean of the m = n-f-2 rows with the best Krum scores.  Damaskinos et al., SysML 2019. n >= 2f + 3."""
 
-    f: int
     name = "multi-krum"
-
-    def __post_init__(self) -> None:
-        _check_f(self.name, self.f)
-
-    @property
-    def min_rows(self) -> int:
-        return 2 * self.f + 3
+    slack = 3
 
 
 @dataclass(frozen=True, slots=True)
-class CAF(_Rule):
+class CAF(_Tolerant):
     """Covariance-bound-agnostic filter: weights shrink along the top eigenvector.  Allouah et al., ICML 2025.
 
     n > 2f.
     """
 
-    f: int
     name = "caf"
-
-    def __post_init__(self) -> None:
-        _check_f(self.name, self.f)
-
-    @property
-    def min_rows(self) -> int:
-        return 2 * self.f + 1
 
 
 @dataclass(frozen=True, slots=True)
-class Median(_Rule):
+class Median(_Tolerant):
     """Coordinate-wise median.  Yin et al., ICML 2018, Definition 1. n > 2f."""
 
-    f: int
     name = "median"
-
-    def __post_init__(self) -> None:
-        _check_f(self.name, self.f)
-
-    @property
-    def min_rows(self) -> int:
-        return 2 * self.f + 1
 
     @property
     def gram(self) -> bool:
@@ -135,18 +118,10 @@ class Median(_Rule):
 
 
 @dataclass(frozen=True, slots=True)
-class TrimmedMean(_Rule):
+class TrimmedMean(_Tolerant):
     """Coordinate-wise mean without the f largest and f smallest. n > 2f.  Yin et al., ICML 2018, Definition 2."""
 
-    f: int
     name = "trimmed-mean"
-
-    def __post_init__(self) -> None:
-        _check_f(self.name, self.f)
-
-    @property
-    def min_rows(self) -> int:
-        return 2 * self.f + 1
 
     @property
     def gram(self) -> bool:
@@ -169,36 +144,20 @@ class NormClip(_PreStep):
 
 
 @dataclass(frozen=True, slots=True)
-class NNM(_PreStep):
+class NNM(_Tolerant, _PreStep):
     """Each row becomes the mean of the n-f rows nearest to it, itself included.  Allouah et al., AISTATS 2023.
 
     n > 2f.
     """
 
-    f: int
     name = "nnm"
-
-    def __post_init__(self) -> None:
-        _check_f(self.name, self.f)
-
-    @property
-    def min_rows(self) -> int:
-        return 2 * self.f + 1
 
 
 @dataclass(frozen=True, slots=True)
-class ARC(_PreStep):
+class ARC(_Tolerant, _PreStep):
     """The k = floor(2(f/n)(n-f)) longest rows cut to the length of the next. n > 2f.  Allouah et al., ICLR 2025."""
 
-    f: int
     name = "arc"
-
-    def __post_init__(self) -> None:
-        _check_f(self.name, self.f)
-
-    @property
-    def min_rows(self) -> int:
-        return 2 * self.f + 1
 
 
 PreStep = NormClip | NNM | ARC
