@@ -12,6 +12,7 @@ from tests.docs.pictures import SEED, decibel, leak
 
 SEEDS = "benchmarks/results/demo_seeds.json"
 UNSEEN_SEEDS = "benchmarks/results/demo_seeds_holdout.json"
+UNEVEN = "benchmarks/results/demo_uneven.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +130,8 @@ def _stopped(held: bool, control: str) -> str:
 
 
 def prices() -> str:
-    """README: what the controls cost in accuracy."""
-    found = Results.read(SEEDS)
+    """README: what the controls cost in accuracy, on data that is dealt evenly and on data that is not."""
+    even, uneven = Results.read(SEEDS), Results.read(UNEVEN)
     runs = (
         ("plain federated averaging, nobody attacks", "clean"),
         ("robust rule and gate, nobody attacks", "robust"),
@@ -138,7 +139,9 @@ def prices() -> str:
         ("the same, three of ten attack", "private-attacked"),
         ("not taking part: each organisation alone, without privacy", "alone"),
     )
-    return table(("", "accuracy"), [(words, found.accuracy(run)) for words, run in runs])
+    rows = [(words, even.accuracy(run), uneven.accuracy(run)) for words, run in runs]
+    attacked = ("backdoor success in the attacked run", *(one.backdoor("private-attacked") for one in (even, uneven)))
+    return table(("accuracy", "even data", "uneven data (Dirichlet, α = 0.5)"), [*rows, attacked])
 
 
 def chosen() -> str:
