@@ -70,7 +70,7 @@ def test_every_reason_is_one_that_a_test_expects(reason: Reason, reached: set[st
     assert f"Reason.{reason.name}" in reached
 
 
-@pytest.mark.parametrize("error", _all(PhalanxError), ids=lambda error: error.__name__)
+@pytest.mark.parametrize("error", tuple(_all(PhalanxError)), ids=lambda error: error.__name__)
 def test_every_error_is_one_that_a_test_expects(error: type[PhalanxError], reached: set[str]) -> None:
     assert error.__name__ in reached
 

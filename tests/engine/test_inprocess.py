@@ -415,16 +415,36 @@ def test_the_round_that_would_pass_the_budget_is_refused_and_the_last_release_st
     assert len(tiny.logged(engine, "charge")) == 1
 
 
-def test_a_run_whose_budget_ends_after_a_failed_attempt_still_verifies() -> None:
-    engine = five(lambda sender, envelope: (), privacy=EXAMPLE | {"epsilon": ONE_ROUND + 0.1})
+def _losing(kind: str) -> Courier:
+    """A courier that loses every update, or every ballot."""
+    kinds = {member: itertools.cycle([TRAIN, VOTE] if kind == VOTE else [TRAIN]) for member in tiny.FIVE}
+    return lambda sender, envelope: () if next(kinds[sender]) == kind else ((sender, envelope),)
+
+
+@pytest.mark.parametrize(("privacy", "lost"), [(EXAMPLE, TRAIN), (EXAMPLE, VOTE), (MEMBER, VOTE)])
+def test_what_a_failed_attempt_has_charged_stays_charged_and_the_run_that_it_ends_verifies(
+    privacy: dict[str, Any], lost: str
+) -> None:
+    rule = CLIPPED if privacy is MEMBER else {"rule": "trimmed-mean", "f": 1}
+    engine = five(_losing(lost), privacy=privacy | {"epsilon": ONE_ROUND + 0.1}, aggregation=rule)
     with pytest.raises(QuorumError):
         engine.run(tiny.INITIAL)
     engine.courier = inprocess.honest_courier
-    with pytest.raises(BudgetExhausted):  # the attempt that failed has used the members' data
+    with pytest.raises(BudgetExhausted, match="attempt 2 would take"):  # before anybody is asked
         engine.run(tiny.INITIAL)
     result = tiny.verified(engine)
     assert (result.version, result.rounds) == (0, 1)
     assert result.stopped is not None
+
+
+def test_an_attempt_that_failed_before_central_noise_was_drawn_has_charged_nothing() -> None:
+    one_round = {"rounds": 1, "missing_allowed": 1}
+    privacy = MEMBER | {"epsilon": ONE_ROUND + 0.1}
+    engine = five(_losing(TRAIN), privacy=privacy, aggregation=CLIPPED, run=one_round)
+    with pytest.raises(QuorumError):
+        engine.run(tiny.INITIAL)
+    engine.courier = inprocess.honest_courier
+    assert tiny.verified(finished(engine)).version == 1
 
 
 def test_a_run_that_the_coordinators_own_ledger_stops_in_the_middle_of_a_round_still_verifies() -> None:
@@ -505,19 +525,19 @@ def test_a_candidate_that_passes_ends_the_count_of_refusals_in_a_row() -> None:
 
 
 def test_a_missed_quorum_ends_the_attempt_and_the_next_one_has_keys_and_charges_of_its_own() -> None:
-    silent = True
-    engine = five(lambda sender, envelope: () if silent else ((sender, envelope),), privacy=EXAMPLE)
+    one_round, silent = {"rounds": 1, "missing_allowed": 1}, True
+    engine = five(lambda sender, envelope: () if silent else ((sender, envelope),), privacy=EXAMPLE, run=one_round)
     with pytest.raises(QuorumError, match="round 1, attempt 1: the round needs 3 sound updates, found 0"):
         engine.run(tiny.INITIAL)
     silent = False
     finished(engine)
-    first, second = tiny.logged(engine, "round-open")[:2]
+    first, second = tiny.logged(engine, "round-open")
     assert [(entry["round"], entry["attempt"]) for entry in (first, second)] == [(1, 1), (1, 2)]
     assert first["binding"]["nonce"] != second["binding"]["nonce"]
     assert first["round_key"] != second["round_key"]
-    assert len({entry["reservation"] for entry in tiny.logged(engine, "charge")}) == 3  # two attempts and round 2
+    assert len({entry["reservation"] for entry in tiny.logged(engine, "charge")}) == 2
     receipt = engine.members[M2].ledger.reserve(_spent("tiny/m-2"), charge)
-    assert receipt.charges == 4  # and this one
+    assert receipt.charges == 3  # two attempts and this one
 
 
 def test_members_that_answer_after_the_deadline_are_missing() -> None:

@@ -315,8 +315,6 @@ CHANGES = {
     "a question": "update journal set question = 'aa' where party = 'coordinator'",
     "two answers exchanged": "update journal set answer = (select answer from journal where party = 'coordinator' "
     "and idx = 1) where party = 'coordinator' and idx = 2",
-    "a closed attempt": "update sealed set outcome = replace(cast(outcome as text), '\"charges\":1', '\"charges\":0')",
-    "a closed attempt's type": "update sealed set outcome = 7",
     "the published log": "update log set leaf = cast(replace(cast(leaf as text), '\"m-0\"', '\"m-9\"') as blob)",
 }
 
@@ -328,6 +326,14 @@ def test_a_row_of_the_state_that_was_changed_is_not_gone_on_from(change: str, me
     with pytest.raises(IntegrityError) as raised:
         _finish(memory_path / "run")
     assert raised.value.exit_code == 5
+
+
+@pytest.mark.parametrize("change", ["replace(cast(outcome as text), 'finished', 'running')", "outcome || ' '", "7"])
+def test_the_record_of_a_closed_attempt_that_was_changed_is_not_gone_on_from(change: str, memory_path: Path) -> None:
+    _finish(memory_path / "run")
+    _rows(memory_path / "run" / "state", f"update sealed set outcome = cast({change} as blob)")
+    with pytest.raises(IntegrityError, match="record of a closed attempt was changed"):
+        _finish(memory_path / "run")
 
 
 def test_a_member_whose_own_state_was_changed_says_so_and_the_others_go_on(memory_path: Path) -> None:
@@ -437,7 +443,7 @@ def test_a_public_file_that_was_deleted_is_there_again_after_resuming(name: str,
 
 def test_what_a_crash_left_half_written_is_tidied_away(memory_path: Path) -> None:
     whole = _finish(memory_path / "run")
-    for name in ("public/.log.jsonl.tmp", "public/releases/.0007.json.tmp", "state/keys/.9-1.tmp"):
+    for name in ("public/.log.jsonl.tmp", "public/releases/.0007.json.tmp", "state/.config.json.tmp"):
         (memory_path / "run" / name).write_bytes(b"half")
     assert _finish(memory_path / "run") == whole
     assert not list((memory_path / "run" / "state").rglob("*.tmp"))
@@ -632,6 +638,28 @@ def test_the_same_process_may_go_on_when_there_is_room_again(memory_path: Path) 
         engine.run(tiny.INITIAL)
         tiny.close(engine)
         assert read_public(place / "run") == undisturbed, f"full at write {n}"
+
+
+@pytest.mark.parametrize("leaf", range(8))
+def test_entries_that_are_appended_together_are_in_the_log_together_or_not_at_all(leaf: int, memory_path: Path) -> None:
+    undisturbed, count = _finish(memory_path / "undisturbed"), 0
+
+    class Once(FullDatabase):
+        def execute(self, statement: str, *values: Any) -> Any:
+            nonlocal count
+            count += statement.startswith("insert into log")
+            if count == leaf + 1 and statement.startswith("insert into log"):
+                raise sqlite3.OperationalError("database or disk is full")
+            return self.real.execute(statement, *values)
+
+    engine = tiny.engine(memory_path / "run", PRIVATE)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(engine.store, "_database", Once(engine.store._database, Full(0)))
+        with pytest.raises(LogUnavailable):
+            engine.run(tiny.INITIAL)
+    engine.run(tiny.INITIAL)
+    tiny.close(engine)
+    assert read_public(memory_path / "run") == undisturbed
 
 
 def test_a_database_that_is_really_full_says_so_and_the_run_goes_on_later(memory_path: Path) -> None:

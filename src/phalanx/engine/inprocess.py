@@ -413,9 +413,7 @@ class _MemberHands:
         self._state_key = expand(side.membership.key.seed, "member-state", KEY_BYTES)
 
     def replayed(self, effect: Effect[Any], answer: Any) -> None:
-        """The member's state is as durable as the journal's answer, or the crash came between the two."""
-        if isinstance(effect, Train):
-            self._keep_state(answer)
+        """Nothing to do: the state that training left was kept before its answer was."""
 
     def perform(self, effect: Effect[Any], key: EffectKey) -> Any:
         """See `Hands`."""
