@@ -1,8 +1,11 @@
 """The demo's runs over several seeds, mean and worst: the figures that the README quotes.
 
-    .venv/bin/python benchmarks/demo_seeds.py --seeds 0-9
+    .venv/bin/python benchmarks/demo_seeds.py --seeds 0-9 --out benchmarks/results/demo_seeds.json
+    .venv/bin/python benchmarks/demo_seeds.py --seeds 10-19 --out benchmarks/results/demo_seeds_holdout.json
+    .venv/bin/python benchmarks/demo_seeds.py --seeds 0-9 --alpha 0.5 --out benchmarks/results/demo_uneven.json
 
-Two processes, a minute or two. Nothing is timed for comparison; the seconds say how long a run took on this machine.
+Two processes, a few minutes; without `--out` it prints only. Nothing is timed for comparison; the seconds say how long
+a run took on this machine.
 """
 
 from __future__ import annotations
@@ -21,8 +24,6 @@ from phalanx import __version__
 from phalanx.learning.torch_trainer import use_one_thread
 from phalanx.redteam.result import RunResult
 from phalanx.redteam.scenario import ALONE, RUNS, Draw, play, play_alone, quiet
-
-RESULTS = Path(__file__).with_name("results")
 
 
 def one(job: tuple[str, Draw]) -> RunResult:
@@ -58,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seeds", default="0-9", help="first-last")
     parser.add_argument("--alpha", type=float, help="uneven data: Dirichlet shares of each class")
-    parser.add_argument("--out", type=Path, default=RESULTS / "demo_seeds.json")
+    parser.add_argument("--out", type=Path, help="where to write the figures; nothing is written without it")
     arguments = parser.parse_args()
     first, last = (int(part) for part in arguments.seeds.split("-"))
     seeds = list(range(first, last + 1))
@@ -77,7 +78,8 @@ def main() -> None:
     machine = {"python": platform.python_version(), "machine": platform.machine(), "phalanx": __version__}
     uneven = "" if arguments.alpha is None else f" --alpha {arguments.alpha:g}"
     command = f"python benchmarks/demo_seeds.py --seeds {arguments.seeds}{uneven}"
-    arguments.out.parent.mkdir(exist_ok=True)
+    if arguments.out is None:
+        return
     arguments.out.write_text(
         json.dumps({"command": command, "machine": machine, "seeds": seeds, "runs": table}, indent=1) + "\n",
         encoding="utf-8",

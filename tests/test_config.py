@@ -184,8 +184,8 @@ OUT_OF_RANGE: list[tuple[str, str, list[Any]]] = [
     ("privacy", "clip_l2", NOT_POSITIVE),
     ("privacy", "normaliser", NO_COUNT),
     ("gate", "f", [-1, MAX_MEMBERS + 1, 1.0, True]),
-    ("gate", "significance", [*NOT_POSITIVE, 1.0]),
-    ("gate", "class_significance", [-0.1, 1.0, math.nan, True]),
+    ("gate", "significance", [*NOT_POSITIVE, 1.0, 1e-7]),
+    ("gate", "class_significance", [*NOT_POSITIVE, 1.0, 1e-7]),
     ("gate", "unsafe_accept_all", [1, "false", None]),
     ("floor", "max_epsilon", NOT_POSITIVE),
     ("floor", "max_delta", [*NOT_POSITIVE, 0.011]),
@@ -441,7 +441,20 @@ def test_a_robust_rule_that_tolerates_nobody_is_refused(rule: str) -> None:
 
 def test_without_a_number_of_its_own_the_gate_tolerates_as_many_liars_as_the_rule_hostile_members() -> None:
     assert parse(table(aggregation={"f": 3})).gate_policy(10).f == 3
-    assert parse(table(aggregation={"f": 3}, gate={"f": 1})).gate_policy(10).f == 1
+    assert parse(table(aggregation={"f": 1}, gate={"f": 3})).gate_policy(10).f == 3
+    assert "who is hostile votes as well" in refusal(RuleRefused, aggregation={"f": 3}, gate={"f": 1}).message
+
+
+def test_weight_caps_that_cannot_make_a_whole_are_refused() -> None:
+    members = {"name": "clinics", "members": MEMBERS, "weight_cap": 0.112}
+    assert parse(table(federation=members)).federation.weight_cap == 0.112
+    away = {"rounds": 10, "missing_allowed": 1}
+    assert "less than the whole" in refusal(RuleRefused, federation=members, run=away).message
+
+
+def test_a_test_that_would_never_refuse_anything_is_refused() -> None:
+    for key in ("significance", "class_significance"):
+        assert f"gate.{key}" in refusal(gate={key: 1e-300}).message
 
 
 def test_members_without_held_out_examples_cannot_vote() -> None:

@@ -20,7 +20,7 @@ from phalanx.gate import GatePolicy
 from phalanx.learning.descent import Descent
 from phalanx.privacy import epsilon, noise_multiplier
 from phalanx.rules import ARC, CAF, NNM, Chain, Krum, Mean, Median, MultiKrum, NormClip, PreStep, Rule, TrimmedMean
-from phalanx.screening import ScreeningPolicy
+from phalanx.screening import CAPS_ROUNDING, ScreeningPolicy
 from phalanx.types import ExamplePrivacy, MemberId, MemberPrivacy, member_id
 
 MAX_MEMBERS = 1000  # the pairwise rules are quadratic in it
@@ -31,6 +31,7 @@ Positive = Annotated[StrictFloat, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[StrictInt, Field(ge=1, le=1 << 31)]
 Tolerated = Annotated[StrictInt, Field(ge=0, le=MAX_MEMBERS)]
 Share = Annotated[StrictFloat, Field(ge=0, lt=1)]
+Significance = Annotated[StrictFloat, Field(ge=1e-6, lt=1)]  # below, a test would never refuse anything
 RuleName = Literal["mean", "krum", "multi-krum", "caf", "median", "trimmed-mean"]
 
 
@@ -110,8 +111,8 @@ class Gate(_Table):
     """
 
     f: Tolerated | None = None
-    significance: Annotated[StrictFloat, Field(gt=0, lt=1)] = 0.001
-    class_significance: Share = 0.001
+    significance: Significance = 0.001
+    class_significance: Significance = 0.001
     unsafe_accept_all: StrictBool = False
 
 
@@ -273,6 +274,17 @@ def _check_rows(settings: Settings) -> None:
             f"{settings.chain} needs {needed} updates, and {n} members of whom {missing} may be missing leave "
             f"{n - missing}",
             hint=f"lower aggregation.f or run.missing_allowed, or admit {needed + missing - n} more members",
+        )
+    cap = settings.federation.weight_cap
+    if cap * (n - missing) < 1 - CAPS_ROUNDING:
+        raise RuleRefused(
+            f"federation.weight_cap = {cap:g} leaves the {n - missing} members of a smallest round less than the whole",
+            hint=f"set weight_cap to {1 / (n - missing):.2g} or more, or lower run.missing_allowed",
+        )
+    if not settings.gate.unsafe_accept_all and settings.liars < settings.aggregation.f:
+        raise RuleRefused(
+            f"gate.f = {settings.liars}, but aggregation.f = {settings.aggregation.f}: who is hostile votes as well",
+            hint="leave gate.f out: it is then aggregation.f",
         )
     voters = 2 * settings.liars + 1
     if not settings.gate.unsafe_accept_all and n - missing < voters:

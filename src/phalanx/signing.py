@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from phalanx.canonical import message
+from phalanx.canonical import encode, message
 from phalanx.errors import BadSignature
 
 SEED_BYTES = 32
@@ -82,6 +84,14 @@ def verify(public: str, purpose: str, payload: bytes, signature: str) -> None:
         )
     except (InvalidSignature, ValueError):
         raise BadSignature(f"{purpose}: the signature does not verify under key {public[:16]}…") from None
+
+
+def receipt_statement(binding: Mapping[str, Any], receipt: str) -> bytes:
+    """What a member signs under its answer: the hash of its manifest, and `binding` (JSON) of the attempt it is for.
+
+    The log holds receipts and no manifests: without the binding one round's receipt could stand in another round.
+    """
+    return encode({"binding": dict(binding), "receipt": receipt})
 
 
 def fingerprint(public: str) -> str:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -34,6 +35,9 @@ from phalanx.errors import ConfigError, ConflictError, IntegrityError, LogUnavai
 from phalanx.types import Receipt, Reservation
 
 INLINE_BYTES = 64 << 10
+MAX_PUBLIC_BYTES = 4 << 30
+_PUBLIC_FILES = ("federation.json", "config.json", "log.jsonl", "checkpoint")
+_RELEASE_NAME = re.compile(r"releases/[0-9]{4,9}\.(json|safetensors)")
 _NONCE_BYTES = 12
 _TEMPORARY = ".tmp"
 _SCHEMA = """
@@ -46,6 +50,7 @@ create table if not exists receipt(member text, round int, attempt int, receipt 
     primary key(member, round, attempt, receipt)) without rowid;
 """
 _LEDGER_SCHEMA = """
+create table if not exists identity(id text primary key);
 create table if not exists charge(id integer primary key, key text unique, dataset text, reservation text);
 """
 
@@ -233,6 +238,15 @@ class LedgerStore:
 
     def __init__(self, path: Path | None) -> None:
         self._database = _connect(path, _LEDGER_SCHEMA)
+
+    def identity(self, entropy: Entropy) -> bytes:
+        """What tells this ledger from every other, drawn once: a run goes on with the ledger that it began with."""
+        with _transaction(self._database):
+            self._database.execute(
+                "insert into identity select ? where not exists (select * from identity)", (entropy(16).hex(),)
+            )
+            row = self._database.execute("select id from identity").fetchone()
+        return bytes.fromhex(row[0])
 
     def reserve(self, new: Reservation, charge: Callable[[Sequence[Reservation], Reservation], Receipt]) -> Receipt:
         """Runs `charge` on the dataset's history and makes the new charge durable, in one transaction."""
@@ -529,21 +543,34 @@ class RunStore:
 
 
 def read_public(root: Path) -> dict[str, bytes]:
-    """Every file of a public folder by its name. Raises IntegrityError for a link, which could point anywhere.
+    """Every file of a public folder by its name; `root` is the folder, or the run's folder around it.
 
-    Raises ConfigError where there is no folder.
+    Nothing is read before every name was found to be one that a run has. Raises IntegrityError for any other name, a
+    link, which could point anywhere, or a file larger than a model may be; ConfigError where there is no folder.
     """
-    folder = root / "public" if (root / "public").is_dir() else root
-    if not folder.is_dir():
+    around = (root / "public").is_dir() and not any((root / name).exists() for name in _PUBLIC_FILES)
+    folder = root / "public" if around else root
+    if not folder.is_dir() or folder.is_symlink():
         raise ConfigError(f"no run at {root}", hint="name a run's folder, or its public folder")
-    files: dict[str, bytes] = {}
-    for path in sorted(folder.rglob("*")):
-        name = str(path.relative_to(folder))
-        if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            raise IntegrityError(f"{name} is not a plain file")
-        if path.is_file():
-            files[name] = path.read_bytes()
-    return files
+    paths = [path for path in folder.iterdir() if path.name != "releases"]
+    releases = folder / "releases"
+    if releases.is_symlink():
+        raise IntegrityError("releases is not a plain folder")
+    if releases.is_dir():
+        paths += releases.iterdir()
+    for path in paths:
+        _check_public(path, str(path.relative_to(folder)))
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(paths)}
+
+
+def _check_public(path: Path, name: str) -> None:
+    shown = name if name.isprintable() else repr(name)
+    if path.is_symlink() or not path.is_file():
+        raise IntegrityError(f"{shown} is not a plain file")
+    if name not in _PUBLIC_FILES and not _RELEASE_NAME.fullmatch(name):
+        raise IntegrityError(f"{shown} is not a file that a run has")
+    if path.stat().st_size > MAX_PUBLIC_BYTES:
+        raise IntegrityError(f"{name} has {path.stat().st_size} bytes, the limit is {MAX_PUBLIC_BYTES}")
 
 
 def write_file(path: Path, data: bytes) -> None:

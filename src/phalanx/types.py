@@ -156,7 +156,8 @@ class Update:
     """Opened, bound to this round and signed by `member`. Its numbers are not checked yet.
 
     `tensors` is the member's own statement of names, shapes and dtypes; `payload` its raw little-endian bytes.
-    `receipt` is the hash that the log holds; `signature` is the member's, over that hash.
+    `receipt` is the hash that the log holds; `signature` is the member's, over
+    that hash and the attempt's binding.
     """
 
     member: MemberId

@@ -28,7 +28,7 @@ from phalanx.channel.envelope import (
 )
 from phalanx.channel.keys import OVERHEAD_BYTES, RoundKey, seal
 from phalanx.errors import IntegrityError
-from phalanx.signing import verify
+from phalanx.signing import receipt_statement, verify
 from phalanx.types import (
     Binding,
     Layout,
@@ -90,14 +90,14 @@ _json = st.recursive(
 )
 
 
-def test_an_honest_update_opens_and_its_signature_is_the_members_over_the_receipt() -> None:
+def test_an_honest_update_opens_and_its_signature_is_the_members_over_receipt_and_binding() -> None:
     opened, refused = receive((ALICE, sealed(ALICE)), (BOB, sealed(BOB)))
     assert refused == [] and [one.member for one in opened] == [ALICE, BOB]
     update = open_update(opened[0])
     assert isinstance(update, Update)
     assert (update.member, update.payload, update.claimed_examples) == (ALICE, PAYLOAD, 150)
     assert update.tensors == LAYOUT.as_json()
-    verify(KEYS[ALICE].public, "update", update.receipt.encode(), update.signature)
+    verify(KEYS[ALICE].public, "update", receipt_statement(TERMS.binding.as_json(), update.receipt), update.signature)
 
 
 # ------------------------------------------------------------------------------------------------------ the attackers
@@ -183,14 +183,20 @@ def a_member_that_seals_under_anothers_name() -> Reason:
 def a_signature_made_for_a_ballot() -> Reason:
     right = compose(TERMS, ALICE, KEYS[ALICE], FIELDS, PAYLOAD)
     size = int.from_bytes(right[:4], "big")
+    statement = receipt_statement(TERMS.binding.as_json(), receipt_of(right[4 : 4 + size]))
+    update, ballot = (bytes.fromhex(KEYS[ALICE].sign(kind, statement)) for kind in ("update", BALLOT))
+    assert update in right
+    return only(receive((ALICE, wrapped(ALICE, right.replace(update, ballot)))), ALICE)
+
+
+def a_signature_over_another_binding() -> Reason:
+    right = compose(TERMS, ALICE, KEYS[ALICE], FIELDS, PAYLOAD)
+    size = int.from_bytes(right[:4], "big")
     receipt = receipt_of(right[4 : 4 + size])
-    signed = bytes.fromhex(KEYS[ALICE].sign("update", receipt.encode()))
-    return only(
-        receive(
-            (ALICE, wrapped(ALICE, right.replace(signed, bytes.fromhex(KEYS[ALICE].sign(BALLOT, receipt.encode())))))
-        ),
-        ALICE,
-    )
+    bindings = [terms.binding.as_json() for terms in (TERMS, OLD["round"])]
+    here, there = (bytes.fromhex(KEYS[ALICE].sign("update", receipt_statement(b, receipt))) for b in bindings)
+    assert here in right
+    return only(receive((ALICE, wrapped(ALICE, right.replace(here, there)))), ALICE)
 
 
 def the_same_bytes_twice() -> Reason:
@@ -226,6 +232,7 @@ ATTACKS: list[tuple[Reason, Callable[[], Reason]]] = [
     (Reason.ALTERED, anothers_ciphertext_under_ones_own_header),
     (Reason.BAD_SIGNATURE, a_member_that_seals_under_anothers_name),
     (Reason.BAD_SIGNATURE, a_signature_made_for_a_ballot),
+    (Reason.BAD_SIGNATURE, a_signature_over_another_binding),
     (Reason.REPLAY, the_same_bytes_twice),
     (Reason.BAD_BALLOT, a_ballot_of_negative_counts),
 ]
@@ -403,7 +410,7 @@ def test_a_header_above_its_ceiling_is_refused_before_it_is_parsed() -> None:
 
 def signed(manifest: bytes, payload: bytes = PAYLOAD, padding: bytes = b"", terms: Terms = TERMS) -> bytes:
     """The envelope of a member that signs whatever it likes."""
-    signature = bytes.fromhex(KEYS[ALICE].sign(terms.kind, receipt_of(manifest).encode()))
+    signature = bytes.fromhex(KEYS[ALICE].sign(terms.kind, receipt_statement(terms.binding.as_json(), receipt_of(manifest))))
     body = frame(manifest) + frame(payload) + signature + padding
     room = terms.size - len(frame(terms.header(ALICE))) - OVERHEAD_BYTES
     return wrapped(ALICE, body.ljust(room, b"\0")[:room], terms)

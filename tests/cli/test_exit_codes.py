@@ -165,7 +165,11 @@ def test_2_a_configuration_that_cannot_be_run(tables: dict[str, Any], words: str
     [
         ("CLASSES = 2", "CLASSES = 1 / 0", "raised ZeroDivisionError"),
         ("import numpy as np", "import numpy as np\nimport nothing_of_that_name", "raised ModuleNotFoundError"),
-        ("def load(member):", "def load(member):\n    open('/nowhere')", "load of learning.module raised FileNotFound"),
+        (
+            "def load(member):",
+            "def load(member):\n    open('/nowhere')",
+            "load('m-0') of learning.module raised FileNotFound",
+        ),
         ('{"weight": np.zeros((3, 2), "f4")}', "[1, 2]", "initial_model of learning.module raised"),
         ("def predict", "def predicts", "missing: predict"),
     ],

@@ -47,9 +47,9 @@ def nine() -> list[Update]:
 
 
 def screened(
-    updates: list[Update], policy: ScreeningPolicy = POLICY, refused: tuple[Refusal, ...] = ()
+    updates: list[Update], policy: ScreeningPolicy = POLICY, refused: tuple[Refusal, ...] = (), cap: float = 0.2
 ) -> tuple[Cohort, Screening]:
-    return screen(updates, refused, policy, LAYOUT, BINDING, INVITED, CAPS)
+    return screen(updates, refused, policy, LAYOUT, BINDING, INVITED, dict.fromkeys(INVITED, cap))
 
 
 def weighted_mean(cohort: Cohort) -> npt.NDArray[np.float64]:

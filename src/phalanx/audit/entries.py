@@ -21,6 +21,7 @@ from typing import Any
 from phalanx.types import Binding, MemberId, Refusal, Verdict
 
 Entry = dict[str, Any]
+MAX_DETAIL = 160
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class LoggedUpdate:
-    """A member's signed update as the log knows it: the hash of its manifest and the signature over that hash."""
+    """A member's signed update as the log knows it: the hash of its manifest, and the signature over it and the binding."""
 
     member: MemberId
     receipt: str
@@ -167,7 +168,14 @@ def _entry(kind: str, at: Moment, **fields: Any) -> Entry:
 
 
 def _refusals(refused: Iterable[Refusal]) -> list[Entry]:
-    rows = sorted(refused, key=lambda refusal: (refusal.member, refusal.reason, refusal.detail))
+    """One row for each member and reason: nobody who can send often or at length makes the log long."""
+    rows = {(r.member, r.reason): _short(r.detail) for r in sorted(refused, key=lambda r: r.detail, reverse=True)}
     return [
-        {"member": r.member, "reason": r.reason.value} | ({"detail": r.detail} if r.detail else {}) for r in rows
-    ]  # fmt: skip
+        {"member": member, "reason": reason.value} | ({"detail": detail} if detail else {})
+        for (member, reason), detail in sorted(rows.items())
+    ]
+
+
+def _short(detail: str) -> str:
+    """A detail may repeat hostile bytes: plain ASCII, and not much of it."""
+    return detail.encode("ascii", "replace").decode()[:MAX_DETAIL]

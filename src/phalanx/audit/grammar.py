@@ -3,7 +3,8 @@
 A state machine over the entries, written from the words of the log and not from the code that writes it. An operator
 who holds the signing key can sign any log; what it can't do is sign one that breaks these rules and have it verify:
 a release without a passed decision, a weight above its cap, a revoked member, an ε below what the noise allows, an
-update counted twice, a member that was asked and then left out without a reason.
+update counted twice, a member that was asked and then left out without a reason, or a run that config.json does not
+describe.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from phalanx.audit.agreed import Agreed, check_plan
 from phalanx.audit.blame import naming, require
 from phalanx.audit.epsilon import epsilon_of
+from phalanx.audit.evidence import check_decision
 from phalanx.audit.federation import Federation
 from phalanx.audit.schema import check_shape
 from phalanx.canonical import decode
@@ -43,18 +46,20 @@ _NEXT: dict[str, frozenset[str]] = {  # what may follow, unless a rule below say
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """What the log has to agree with: federation.json, its file digest, and the digest of config.json."""
+    """What the log has to agree with: federation.json and its digest, config.json's promises and its digest."""
 
     federation: Federation
     roster: str
+    agreed: Agreed
     config: str
 
 
 @dataclass(frozen=True, slots=True)
 class LoggedSignature:
-    """A member's signature that entry `index` holds. Not verified by the grammar."""
+    """A member's signature that entry `index` holds, in the attempt with this binding. Not verified by the grammar."""
 
     index: int
+    binding: Mapping[str, Any]
     member: str
     receipt: str
     signature: str
@@ -138,6 +143,7 @@ def _genesis(history: History, entry: Mapping[str, Any]) -> None:
     require(entry["config"] == folder.config, "names another config.json than the one that is here")
     operator = fingerprint(folder.federation.operator)
     require(entry["operator"] == operator, f"names operator {entry['operator']!r}, federation.json {operator}")
+    check_plan(folder.agreed, entry["privacy"])
     history.run, history.plan, history.candidate = entry["run"], entry["privacy"] or {}, entry["model"]
     history.epsilon = history.epsilon_recorded = 0.0 if history.plan else None
 
@@ -151,8 +157,12 @@ def _round_open(history: History, entry: Mapping[str, Any]) -> None:
     odd = sorted(name for name, value in entry["binding"].items() if value != expected[name])
     require(not odd, f"bound to other values than the run has: {odd}")
     _first_time(history, "nonce", entry["binding"]["nonce"])
-    require(entry["round"] <= history.plan.get("rounds", entry["round"]), "a round more than the privacy plan has")
+    rounds, rule = folder.agreed.rounds, folder.agreed.rule
+    require(entry["round"] <= rounds, f"round {entry['round']}, config.json has {rounds}")
+    require(entry["rule"] == rule, f"rule {entry['rule']!r}, config.json says {rule!r}")
     _may_take_part(history, entry["invited"])
+    lost = sorted(n for n, m in folder.federation.members.items() if not m.revoked and n not in entry["invited"])
+    require(not lost, f"not invited, though on the roster and not revoked: {lost}")
     history.opened = entry
     if history.plan.get("unit") == "example":  # members charge before they train: a failed attempt has cost them too
         history.may_follow = frozenset({"charge"})
@@ -170,7 +180,7 @@ def _updates(history: History, entry: Mapping[str, Any]) -> None:
     for row in entry["updates"]:
         require(row["member"] in invited, f"{row['member']} was not invited")
         _first_time(history, "receipt", row["receipt"])
-        history.signatures.append(LoggedSignature(entry["index"], **row))
+        history.signatures.append(LoggedSignature(entry["index"], history.opened["binding"], **row))
     history.sent = frozenset(row["member"] for row in entry["updates"])
     uncharged = sorted(history.sent - history.charged) if history.plan.get("unit") == "example" else []
     require(not uncharged, f"trained, but not charged: {uncharged}")
@@ -229,14 +239,16 @@ def _check_epsilon(history: History, plan: Mapping[str, Any], recorded: float) -
 
 
 def _aggregate(history: History, entry: Mapping[str, Any]) -> None:
-    require(len(history.accepted) > 0, "an aggregate of nobody's updates")
-    rule = history.opened["rule"]
-    require(entry["rule"] == rule, f"made by {entry['rule']!r}, the round was opened with {rule!r}")
+    agreed, found = history.folder.agreed, len(history.accepted)
+    require(entry["rule"] == agreed.rule, f"made by {entry['rule']!r}, config.json says {agreed.rule!r}")
+    require(found >= agreed.min_rows, f"an aggregate of {found} updates, {agreed.rule} needs {agreed.min_rows}")
     central = history.plan.get("unit") == "member"
     require(not central or entry["l2_sensitivity"] is not None, "central noise for an unknown l2 sensitivity")
 
 
 def _decision(history: History, entry: Mapping[str, Any]) -> None:
+    untried = len(history.releases) == 1
+    check_decision(history.folder.agreed, entry, invited=len(history.opened["invited"]), untried=untried)
     history.decided += 1
     history.refused_candidates += not entry["passed"]
     history.candidate = entry["candidate"]
@@ -259,6 +271,11 @@ def _stopped(history: History, entry: Mapping[str, Any]) -> None:
     require(entry["refusals"] == expected, f"counts {entry['refusals']} refused candidates, the log holds {expected}")
 
 
+def _finished(history: History, entry: Mapping[str, Any]) -> None:
+    rounds = history.folder.agreed.rounds
+    require(history.decided == rounds, f"after {history.decided} closed rounds, config.json has {rounds}")
+
+
 def _nothing_more(history: History, entry: Mapping[str, Any]) -> None:
     """Shape and order say it all."""
 
@@ -273,6 +290,6 @@ _RULES: dict[str, Callable[[History, Mapping[str, Any]], None]] = {
     "decision": _decision,
     "release": _release,
     "attempt-failed": _nothing_more,
-    "finished": _nothing_more,
+    "finished": _finished,
     "stopped": _stopped,
 }

@@ -13,15 +13,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from phalanx.audit.agreed import check_roster, open_config
 from phalanx.audit.blame import naming, require
 from phalanx.audit.checkpoint import log_origin, open_checkpoint
 from phalanx.audit.federation import Federation, open_federation
 from phalanx.audit.grammar import Folder, History, walk
 from phalanx.audit.merkle import leaf_hash, root
 from phalanx.audit.published import Expected, check_release
-from phalanx.canonical import decode, digest
+from phalanx.canonical import digest
 from phalanx.errors import BadSignature, LogInconsistent
-from phalanx.signing import fingerprint, verify
+from phalanx.signing import fingerprint, receipt_statement, verify
 from phalanx.types import Checkpoint
 
 FEDERATION, CONFIG, LOG, CHECKPOINT = "federation.json", "config.json", "log.jsonl", "checkpoint"
@@ -93,10 +94,12 @@ def verify_run(files: Mapping[str, bytes], trust: str | None) -> Verification:
         require(name in files, f"{name}: missing")
     federation = _federation(files[FEDERATION], trust)
     with naming(CONFIG):
-        require(isinstance(decode(files[CONFIG]), dict), "expected an object")
+        agreed = open_config(files[CONFIG])
+    with naming(FEDERATION):
+        check_roster(agreed, federation)
     leaves = _leaves(files[LOG])
     head = _signed_head(files[CHECKPOINT], leaves, federation)  # cheap, and before any entry is parsed
-    folder = Folder(federation, digest("file", files[FEDERATION]), digest("config", files[CONFIG]))
+    folder = Folder(federation, digest("file", files[FEDERATION]), agreed, digest("config", files[CONFIG]))
     history = walk(leaves, folder)
     expected = log_origin(federation.id, history.run)
     require(head.origin == expected, f"{CHECKPOINT}: of the log {head.origin!r}, expected {expected!r}")
@@ -104,7 +107,7 @@ def verify_run(files: Mapping[str, bytes], trust: str | None) -> Verification:
     for signed in history.signatures:
         with naming(f"{LOG} entry {signed.index} (updates), {signed.member}"):
             public = federation.members[signed.member].public
-            verify(public, "update", signed.receipt.encode("ascii"), signed.signature)
+            verify(public, "update", receipt_statement(signed.binding, signed.receipt), signed.signature)
     return _result(history, trust is not None)
 
 

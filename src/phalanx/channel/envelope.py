@@ -3,7 +3,8 @@
     envelope  = length(4) ‖ header ‖ HPKE ciphertext                        all envelopes of a round: `Terms.size` bytes
     header    = canonical JSON: binding, kind, sender                       public; also the HPKE info
     plaintext = length(4) ‖ manifest ‖ length(4) ‖ payload ‖ signature(64) ‖ zeros
-    manifest  = canonical JSON: binding, fields, kind, member, payload hash the member signs its hash (the receipt)
+    manifest  = canonical JSON: binding, fields, kind, member, payload hash
+    signature = the member's over the manifest's hash (the receipt) and the binding
 
 What the courier learns: who answered, in which round, and when. What a changed bit costs: that answer, with a reason.
 """
@@ -18,7 +19,7 @@ from typing import Any
 from phalanx.canonical import decode, digest, encode
 from phalanx.channel.keys import OVERHEAD_BYTES, RoundKey
 from phalanx.errors import BadSignature, IntegrityError, NotCanonical
-from phalanx.signing import SigningKey, verify
+from phalanx.signing import SigningKey, receipt_statement, verify
 from phalanx.types import Binding, Layout, MemberId, Reason, Refusal, SealedUpdate, Tally, Update
 
 UPDATE = "update"
@@ -90,16 +91,17 @@ def ballot_terms(binding: Binding, classes: int) -> Terms:
 
 def compose(terms: Terms, member: MemberId, key: SigningKey, fields: Any, payload: bytes) -> bytes:
     """The signed and padded plaintext of `member`'s answer. Raises ValueError if it does not fit `terms.size`."""
+    binding = terms.binding.as_json()
     manifest = encode(
         {
-            "binding": terms.binding.as_json(),
+            "binding": binding,
             "fields": fields,
             "kind": terms.kind,
             "member": member,
             "payload": digest("payload", payload),
         }
     )
-    signature = bytes.fromhex(key.sign(terms.kind, receipt_of(manifest).encode()))
+    signature = bytes.fromhex(key.sign(terms.kind, receipt_statement(binding, receipt_of(manifest))))
     body = _framed(manifest) + _framed(payload) + signature
     room = terms.size - 4 - len(terms.header(member)) - OVERHEAD_BYTES
     if len(body) > room:
@@ -113,7 +115,7 @@ def wrap(terms: Terms, member: MemberId, ciphertext: bytes) -> bytes:
 
 
 def receipt_of(manifest: bytes) -> str:
-    """The hash that the member signs, the coordinator receipts and the log holds. The nonce inside salts it."""
+    """The hash that the member signs and the log holds. The nonce inside salts it."""
     return digest("receipt", manifest)
 
 
@@ -224,12 +226,12 @@ def _open_plaintext(plaintext: bytes, sender: MemberId, terms: Terms, public: st
     manifest, rest = _unframed(plaintext, len(plaintext))
     payload, rest = _unframed(rest, len(rest))
     signature, padding = rest[:_SIGNATURE_BYTES].hex(), rest[_SIGNATURE_BYTES:]
-    receipt = receipt_of(manifest)
-    verify(public, terms.kind, receipt.encode(), signature)
+    receipt, binding = receipt_of(manifest), terms.binding.as_json()
+    verify(public, terms.kind, receipt_statement(binding, receipt), signature)
     stated = decode(manifest)
     if not isinstance(stated, dict):
         raise NotCanonical("a manifest is an object")
-    expected = {"binding": terms.binding.as_json(), "kind": terms.kind, "member": sender}
+    expected = {"binding": binding, "kind": terms.kind, "member": sender}
     expected["payload"] = digest("payload", payload)
     if {name: value for name, value in stated.items() if name != "fields"} != expected or padding.strip(b"\0"):
         raise NotCanonical("the signed manifest does not fit the envelope around it")

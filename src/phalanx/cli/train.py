@@ -58,8 +58,10 @@ def train(config: Path, out: Path | None, resume: bool, output: Output) -> None:
     _check_folder(root, resume)
     module, code = _load(config.parent / settings.learning.module)
     functions = functions_of(module)
-    with _users_code("load"):
-        sites = {member: _site(functions, settings, member) for member in settings.members}
+    sites: dict[MemberId, MemberData] = {}
+    for member in settings.members:
+        with _users_code(f"load({member!r})"):
+            sites[member] = _site(functions, settings, member)
     with _users_code("initial_model"):
         trainers: dict[MemberId, Trainer] = {
             member: FunctionTrainer(functions, data, settings.descent()) for member, data in sites.items()
@@ -68,6 +70,7 @@ def train(config: Path, out: Path | None, resume: bool, output: Output) -> None:
         start = flatten(initial, layout_of(initial))
     stores = Stores(RunStore(root, system_entropy), LedgerStore(config.with_name("phalanx-ledger.db")))
     try:
+        _check_ledger(stores)
         engine = assemble(
             settings, trainers, classes=functions.classes, code=code, stores=stores, edges=edges_of(settings)
         )
@@ -92,6 +95,16 @@ def _check_folder(root: Path, resume: bool) -> None:
     if started and not resume:
         raise ConflictError(
             f"{root} already holds a run", hint="add --resume to go on with it, or choose another --out"
+        )
+
+
+def _check_ledger(stores: Stores) -> None:
+    """With another ledger, a copied config's say, what this run has charged would be forgotten."""
+    ours = stores.ledger.identity(system_entropy)
+    if stores.run.secret("secrets/ledger", len(ours), lambda size: ours) != ours:
+        raise ConflictError(
+            "this run began with another privacy ledger than the one beside this configuration",
+            hint="resume with the configuration, and in the folder, that the run was started from",
         )
 
 

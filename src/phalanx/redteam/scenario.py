@@ -34,6 +34,7 @@ MEMBERS = tuple(member_id(f"org-{i:02d}") for i in range(1, 11))
 BACKDOOR, FLIPPER, NAN = MEMBERS[-3:]
 HOSTILE = (BACKDOOR, FLIPPER, NAN)
 ROUNDS = 40
+HELD_OUT = 0.1  # of each organisation's examples: they vote and do not train
 EPSILON, DELTA = 8.0, 1e-5
 TARGET, PATCH = 0, 2  # the backdoor: a 2×2 bright patch in the lower right corner means class 0
 HONEST = Descent(learning_rate=0.4, momentum=0.9)
@@ -56,7 +57,12 @@ def _plain() -> dict[str, Any]:
     return {
         "federation": {"name": "digits", "members": list(MEMBERS), "weight_cap": 0.2},
         "run": {"rounds": ROUNDS, "missing_allowed": 0},
-        "learning": {"module": "phalanx demo", "learning_rate": HONEST.learning_rate, "momentum": HONEST.momentum},
+        "learning": {
+            "module": "phalanx demo",
+            "held_out": HELD_OUT,
+            "learning_rate": HONEST.learning_rate,
+            "momentum": HONEST.momentum,
+        },
         "aggregation": {"rule": "mean"},
         "screening": {"unsafe_accept_all": True},
         "gate": {"unsafe_accept_all": True},
@@ -142,7 +148,7 @@ class Draw:
 
 def split(draw: Draw) -> Split:
     """The digits over the ten organisations."""
-    return split_digits(MEMBERS, rng=np.random.default_rng(draw.seed), alpha=draw.alpha, held_out=0.10)
+    return split_digits(MEMBERS, rng=np.random.default_rng(draw.seed), alpha=draw.alpha, held_out=HELD_OUT)
 
 
 def trainer(data: MemberData, descent: Descent = HONEST) -> TorchTrainer:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -224,7 +224,7 @@ class Evaluate(Effect[Tally | None]):
 class Seal(_Bytes):
     """Encrypts to a round key. An effect because it draws entropy that must never be drawn twice the same."""
 
-    plaintext: bytes
+    plaintext: bytes = field(repr=False)
     recipient: str
     info: bytes
 

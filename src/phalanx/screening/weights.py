@@ -12,7 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from phalanx.errors import QuorumError
 from phalanx.types import F64, MemberId, Reason, Refusal
+
+CAPS_ROUNDING = 1e-9  # ten caps of 0.1 are 1, whatever their sum in floating point is
 
 
 def check_claim(member: MemberId, claim: Any) -> Refusal | None:
@@ -27,9 +30,8 @@ def capped_weights(shares: Sequence[float], caps: Sequence[float]) -> F64:
     """Weights (n,) in proportion to `shares`, none above its cap, that sum to 1. All are > 0.
 
     What a capped member may not have goes to the others in proportion to their shares, again up to their caps
-    (water-filling). If the caps sum to s < 1, no such weights exist; then every cap is stretched by the same 1/s, and
-    the weights are caps/s: nobody gains on anybody else. `min_rows` bounds how far that can go.
-    Raises ValueError unless every share is >= 1 and every cap in (0, 1].
+    (water-filling). Raises QuorumError if the caps sum to less than 1: these members are too few for anybody to stay
+    under its cap. Raises ValueError unless every share is >= 1 and every cap in (0, 1].
     """
     base, cap = np.asarray(shares, dtype=np.float64), np.asarray(caps, dtype=np.float64)
     if not ((base >= 1).all() and np.isfinite(base).all()):
@@ -37,6 +39,8 @@ def capped_weights(shares: Sequence[float], caps: Sequence[float]) -> F64:
     if not ((cap > 0).all() and (cap <= 1).all()):
         raise ValueError(f"weight caps are in (0, 1], got {cap.min()} to {cap.max()}")
     total = math.fsum(cap)
+    if total < 1 - CAPS_ROUNDING:
+        raise QuorumError(f"the weight caps of the {len(cap)} members that count sum to {total:.3g}, needed 1")
     if total <= 1:
         return cap / total
     # In the order in which a rising level λ meets the members' caps: the first k are at their caps, the rest at λ·base.

@@ -1,0 +1,168 @@
+"""What config.json promises, read a second time, and whether roster and privacy plan are the promised ones.
+
+The file that members agree on names the rule, the privacy, the rounds and the gate. An operator who lists it honestly
+and runs something weaker signs both; only holding the one against the other shows it. This shares nothing with the
+reader that starts a run: it takes the few fields that it compares, and leaves the others to the file's hash.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from phalanx.audit.blame import require
+from phalanx.audit.epsilon import epsilon_of
+from phalanx.audit.federation import Federation, is_id
+from phalanx.canonical import decode
+from phalanx.errors import NotCanonical
+
+_SLACK = 1e-9  # rounding of float64; no attack gains from it
+_EXTRA_ROWS = {  # a rule that tolerates f needs 2f + this many rows
+    "trimmed-mean": 1, "median": 1, "caf": 1, "nnm": 1, "arc": 1, "krum": 3, "multi-krum": 3,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreed:
+    """What config.json says of all that the log can be held to. `privacy` None: nothing was promised."""
+
+    federation: str
+    members: frozenset[str]
+    weight_cap: float
+    rounds: int
+    rule: str
+    min_rows: int
+    privacy: Mapping[str, Any] | None
+    significance: float
+    class_significance: float
+    min_voters: int
+    accept_all: bool  # the gate was switched off
+
+
+def open_config(data: bytes) -> Agreed:
+    """The promises in `data`. Raises NotCanonical for a field that is missing, of another type or out of range."""
+    outer = decode(data)
+    if not isinstance(outer, dict):
+        raise NotCanonical("expected an object")
+    names = ("federation", "run", "aggregation", "gate")
+    federation, run, aggregation, gate = (_field(outer, name, _is_table) for name in names)
+    rule, min_rows = _rule(aggregation)
+    if (stated := _field(outer, "rule", _is_text)) != rule:
+        raise NotCanonical(f"rule is {stated!r}, its aggregation table says {rule!r}")
+    f = _field(gate, "f", lambda value: value is None or _is_count(value), "gate.")
+    accept_all: bool = _field(gate, "unsafe_accept_all", lambda value: isinstance(value, bool), "gate.")
+    return Agreed(
+        federation=_field(federation, "name", is_id, "federation."),
+        members=frozenset(_field(federation, "members", _is_members, "federation.")),
+        weight_cap=_field(federation, "weight_cap", _is_share, "federation."),
+        rounds=_field(run, "rounds", lambda value: _is_count(value) and value >= 1, "run."),
+        rule=rule,
+        min_rows=min_rows,
+        privacy=_privacy(_field(outer, "privacy", lambda value: value is None or _is_table(value))),
+        significance=_field(gate, "significance", _is_share, "gate."),
+        class_significance=_field(gate, "class_significance", lambda v: v == 0 or _is_share(v), "gate."),
+        min_voters=0 if accept_all else 2 * (aggregation["f"] if f is None else f) + 1,
+        accept_all=accept_all,
+    )
+
+
+def check_roster(agreed: Agreed, federation: Federation) -> None:
+    """Raises LogInconsistent unless federation.json has the name, the members and the cap that were agreed."""
+    require(federation.id == agreed.federation, f"is of {federation.id!r}, config.json of {agreed.federation!r}")
+    odd = sorted(federation.members.keys() ^ agreed.members)
+    require(not odd, f"lists other members than config.json: {odd} are in one of both alone")
+    for name, member in federation.members.items():
+        found, expected = member.weight_cap, agreed.weight_cap
+        require(found == expected, f"weight_cap of {name} is {found!r}, config.json says {expected!r}")
+
+
+def check_plan(agreed: Agreed, plan: Mapping[str, Any] | None) -> None:
+    """Raises LogInconsistent unless `plan`, of the log's first entry, promises the privacy that was agreed."""
+    promised = agreed.privacy
+    if plan is None or promised is None:
+        require(plan is promised, f"has {_presence(plan)} privacy plan, config.json has {_presence(promised)}")
+        return
+    expected = {
+        "unit": promised["unit"], "epsilon_budget": promised["epsilon"], "delta": promised["delta"],
+        "rounds": agreed.rounds, "noise_multiplier": promised["noise_multiplier"] or plan["noise_multiplier"],
+    }  # fmt: skip
+    odd = sorted(name for name, value in expected.items() if plan[name] != value)
+    require(not odd, f"privacy is not what config.json promises: {[(name, plan[name], expected[name]) for name in odd]}")
+    if promised["noise_multiplier"] is None:  # calibrated: all rounds have to fit
+        exact = epsilon_of(math.sqrt(agreed.rounds) / plan["noise_multiplier"], plan["delta"])
+        budget = plan["epsilon_budget"]
+        require(exact <= budget + _SLACK, f"{agreed.rounds} rounds of this noise cost ε {exact:.6f}, budget {budget!r}")
+
+
+def _presence(plan: object) -> str:
+    return "no" if plan is None else "a"
+
+
+def _rule(table: Mapping[str, Any]) -> tuple[str, int]:
+    """The rule of an aggregation table in the words of the log, and the fewest rows that it may be given."""
+    f = _field(table, "f", _is_count, "aggregation.")
+    names = _field(table, "pre", lambda value: isinstance(value, list), "aggregation.")
+    last = _field(table, "rule", lambda value: value == "mean" or _is_tolerant(value), "aggregation.")
+    words, rows = [], [1]
+    for name in [*names, last]:
+        if name == "norm-clip":
+            words.append(f"norm-clip({_field(table, 'clip_l2', _is_positive, 'aggregation.'):g})")
+        elif name == last == "mean":
+            words.append("mean")
+        elif _is_tolerant(name):
+            words.append(f"{name}(f={f})")
+            rows.append(2 * f + _EXTRA_ROWS[name])
+        else:
+            raise NotCanonical(f"aggregation.pre holds {name!r}")
+    return " >> ".join(words), max(rows)
+
+
+def _privacy(table: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    if table is None:
+        return None
+    return {
+        "unit": _field(table, "unit", lambda value: value in ("example", "member"), "privacy."),
+        "epsilon": _field(table, "epsilon", _is_positive, "privacy."),
+        "delta": _field(table, "delta", _is_share, "privacy."),
+        "noise_multiplier": _field(
+            table, "noise_multiplier", lambda value: value is None or _is_positive(value), "privacy."
+        ),
+    }
+
+
+def _field(table: Mapping[str, Any], name: str, holds: Callable[[Any], bool], path: str = "") -> Any:
+    if name not in table:
+        raise NotCanonical(f"{path}{name} is missing")
+    if not holds(table[name]):
+        raise NotCanonical(f"{path}{name} is {str(table[name])[:60]!r}, not what it should be")
+    return table[name]
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_positive(value: Any) -> bool:
+    return type(value) in (int, float) and value > 0
+
+
+def _is_share(value: Any) -> bool:
+    return _is_positive(value) and bool(value <= 1)
+
+
+def _is_tolerant(value: Any) -> bool:
+    return isinstance(value, str) and value in _EXTRA_ROWS
+
+
+def _is_members(value: Any) -> bool:
+    return isinstance(value, list) and all(is_id(name) for name in value) and len(set(value)) == len(value) > 0
