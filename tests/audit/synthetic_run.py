@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from scipy.stats import norm
 from phalanx.audit import Entry, Log, LoggedUpdate, Moment, PrivacyPlan, entries, log_origin, sign_checkpoint
 from phalanx.canonical import digest, encode, model_digest
 from phalanx.release import file_digest, initial_release, publish, release_files, to_safetensors
-from phalanx.signing import SigningKey, fingerprint
+from phalanx.signing import SigningKey, fingerprint, receipt_statement
 from phalanx.types import (
     F32,
     Approved,
@@ -37,7 +38,21 @@ REVOKED = MemberId("yew")
 LAYOUT = Layout((TensorSpec("weight", (2, 2), 0), TensorSpec("bias", (2,), 4)))  # not in the order of names
 RULE = "norm-clip(1) >> mean"
 PLAN = PrivacyPlan(unit="member", noise_multiplier=4.0, delta=1e-5, epsilon_budget=3.0, rounds=2)
-VERDICT = Verdict(passed=True, test="mcnemar", p_value=0.25, worse=1, better=3, voters=4)
+VERDICT = Verdict(passed=True, test="overall", p_value=15 / 16, worse=1, better=3, voters=4)
+REFUSING = {"passed": False, "test": "overall", "p_value": 2.0**-20, "worse": 20, "better": 0}  # a decision's fields
+EFFECTIVE: Mapping[str, Any] = {  # what `Settings.effective` writes
+    "federation": {"name": "grove", "members": [*MEMBERS, REVOKED], "profile": "lab", "weight_cap": 0.5},
+    "run": {"rounds": 2, "missing_allowed": 1, "max_refusals": 5, "round_seconds": 900, "lab_seed": None},
+    "learning": {"module": "m.py", "held_out": 0.15, "learning_rate": 0.1, "momentum": 0.0, "local_steps": 1},
+    "aggregation": {"rule": "mean", "f": 0, "pre": ["norm-clip"], "clip_l2": 1.0},
+    "screening": {"max_norm": 2.0, "max_examples": 1000, "weighting": "equal", "unsafe_accept_all": False},
+    "privacy": {
+        "unit": "member", "epsilon": 3.0, "delta": 1e-5, "noise_multiplier": 4.0, "clip_l2": None, "normaliser": None,
+    },
+    "gate": {"f": 1, "significance": 0.001, "class_significance": 0.001, "unsafe_accept_all": False},
+    "floor": {"max_epsilon": None, "max_delta": 1e-5, "refused_rules": []},
+    "rule": RULE,
+}  # fmt: skip
 
 
 def key_of(name: str) -> SigningKey:
@@ -72,16 +87,23 @@ def federation_file(operator: SigningKey, owner: str = "") -> bytes:
     return encode({"body": body, "signature": operator.sign("federation", encode(body))})
 
 
-def config_file(run: str) -> bytes:
-    return encode({"rounds": 2, "rule": RULE, "run": run})
+def config_file(run: str, agreed: Mapping[str, Any] | None = None) -> bytes:
+    """The effective configuration of `run`; `agreed` changes fields in its tables, or replaces what is no table."""
+    tables = {"code": hash_of(run), **EFFECTIVE}
+    for name, value in (agreed or {}).items():
+        both = isinstance(value, Mapping) and isinstance(tables[name], Mapping)
+        tables[name] = {**tables[name], **value} if both else value
+    return encode(tables)
 
 
 class Run:
     """One run of one operator: its honest entries, and the folder that its keys sign over any entries at all."""
 
-    def __init__(self, run: str = "run-1", operator: str = "operator", owner: str = "") -> None:
+    def __init__(
+        self, run: str = "run-1", operator: str = "operator", owner: str = "", agreed: Mapping[str, Any] | None = None
+    ) -> None:
         self.run, self.owner, self.key = run, owner, key_of(operator)
-        self.federation, self.config = federation_file(self.key, owner), config_file(run)
+        self.federation, self.config = federation_file(self.key, owner), config_file(run, agreed)
         self.fingerprint = fingerprint(self.key.public)
 
     def binding(self, round: int, attempt: int, base: int) -> Binding:
@@ -91,7 +113,7 @@ class Run:
 
     def update(self, member: MemberId, binding: Binding) -> LoggedUpdate:
         receipt = hash_of(f"manifest {member} {binding.as_json()}")
-        signature = key_of(self.owner + member).sign("update", receipt.encode())
+        signature = key_of(self.owner + member).sign("update", receipt_statement(binding.as_json(), receipt))
         return LoggedUpdate(member, receipt, signature)
 
     def genesis(self, plan: PrivacyPlan | None = PLAN) -> Entry:

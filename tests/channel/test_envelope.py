@@ -287,7 +287,7 @@ def test_without_the_binding_in_its_info_a_kept_envelope_opens_under_a_new_heade
         ROUND_KEY.open(bound, TERMS.header(ALICE))
     # And the second fence: what was signed inside is still of round 6.
     again = wrapped(ALICE, old[: TERMS.size - len(frame(TERMS.header(ALICE))) - OVERHEAD_BYTES])
-    assert only(receive((ALICE, again)), ALICE) is Reason.MALFORMED
+    assert only(receive((ALICE, again)), ALICE) is Reason.BAD_SIGNATURE
 
 
 def test_without_the_signature_a_member_speaks_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -410,7 +410,9 @@ def test_a_header_above_its_ceiling_is_refused_before_it_is_parsed() -> None:
 
 def signed(manifest: bytes, payload: bytes = PAYLOAD, padding: bytes = b"", terms: Terms = TERMS) -> bytes:
     """The envelope of a member that signs whatever it likes."""
-    signature = bytes.fromhex(KEYS[ALICE].sign(terms.kind, receipt_statement(terms.binding.as_json(), receipt_of(manifest))))
+    signature = bytes.fromhex(
+        KEYS[ALICE].sign(terms.kind, receipt_statement(terms.binding.as_json(), receipt_of(manifest)))
+    )
     body = frame(manifest) + frame(payload) + signature + padding
     room = terms.size - len(frame(terms.header(ALICE))) - OVERHEAD_BYTES
     return wrapped(ALICE, body.ljust(room, b"\0")[:room], terms)

@@ -57,10 +57,15 @@ def test_without_a_fingerprint_nothing_is_established(made: tuple[Path, str], pu
     assert "--trust" in result.envelope["hint"]
 
 
-@pytest.mark.parametrize("trust", ["sha256:" + "0" * 64, "nonsense", ""])
-def test_another_fingerprint_is_refused(trust: str, public: Path) -> None:
-    result = _verify(public, trust)
+def test_another_fingerprint_is_refused(public: Path) -> None:
+    result = _verify(public, "sha256:" + "0" * 64)
     assert (result.exit_code, result.envelope["error_code"]) == (5, "BadSignature")
+
+
+@pytest.mark.parametrize("trust", ["nonsense", "", "sha256:82cd", "SHA256:" + "0" * 64, "0" * 64])
+def test_what_is_no_fingerprint_is_a_typing_error_and_no_fraud(trust: str, public: Path) -> None:
+    result = _verify(public, trust)
+    assert (result.exit_code, result.envelope["error_code"]) == (2, "ConfigError")
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -126,6 +126,8 @@ WORSENS = lab.MODULE.replace(
     'return (x[:, 0] > 0) * 1 if not model["weight"].any() else (x[:, 0] <= 0) * 1',
 )
 RAISES = lab.MODULE.replace("    logits = ", "    raise OSError('the scanner is away')\n    logits = ")
+CALLS = "    CALLS.append(1)\n    if len(CALLS) > 1:\n        raise OSError('the scanner is away')\n    logits = "
+RAISES_LATER = lab.MODULE.replace("CLASSES = 2", "CLASSES = 2\nCALLS = []").replace("    logits = ", CALLS)
 
 
 def test_1_a_gate_that_refuses_too_often(tmp_path: Path) -> None:
@@ -193,11 +195,34 @@ def test_2_words_that_the_command_line_does_not_know(words: list[str]) -> None:
 
 
 def test_4_too_few_members_that_can_train(tmp_path: Path) -> None:
-    config = lab.write(tmp_path / "lab", RAISES)
+    config = lab.write(tmp_path / "lab", RAISES_LATER)
     envelope = _failed(lab.run(config), 4, "QuorumError")
     assert "m-0 declined" in envelope["message"]
     assert "the scanner is away" in envelope["hint"]  # on the terminal of whoever runs all members, and not in the log
     assert b"scanner" not in (tmp_path / "lab" / "run" / "public" / "log.jsonl").read_bytes()
+
+
+def test_2_a_function_that_fails_is_found_before_any_budget_is_charged(tmp_path: Path) -> None:
+    config = lab.write(tmp_path / "lab", RAISES, privacy=EXAMPLE)
+    envelope = _failed(lab.run(config), 2, "ConfigError")
+    assert "per_example_gradients of learning.module raised OSError (member.py:" in envelope["message"]
+    assert not (tmp_path / "lab" / "phalanx-ledger.db").exists()
+
+
+def test_2_a_missing_value_in_a_members_data_is_named(tmp_path: Path) -> None:
+    """The off twin is a gradient of zeros: the member sends noise alone, and nobody is told."""
+    config = lab.write(
+        tmp_path / "lab", lab.MODULE.replace("    return x, labels", "    x[7, 1] = np.nan\n    return x, labels")
+    )
+    message = _failed(lab.run(config), 2, "ConfigError")["message"]
+    assert "load('m-0')" in message and "1 of 200 examples hold a value that is not finite, first in row 7" in message
+
+
+def test_7_a_run_that_would_go_on_with_another_ledger(tmp_path: Path) -> None:
+    config = lab.write(tmp_path / "lab", privacy=EXAMPLE)
+    _failed(lab.run(config), 6, "BudgetExhausted")
+    (tmp_path / "lab" / "phalanx-ledger.db").unlink()
+    assert "another privacy ledger" in _failed(lab.run(config, "--resume"), 7, "ConflictError")["message"]
 
 
 def test_6_a_second_run_on_data_whose_budget_is_used_up(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from phalanx.errors import (
     QuorumError,
 )
 from phalanx.privacy import charge
-from phalanx.round.coordinator import ANSWERS_OF_STRANGERS
+from phalanx.round.coordinator import ANSWERS_A_MEMBER, ANSWERS_OF_STRANGERS
 from phalanx.round.effects import Corridor, Keep
 from phalanx.round.member import Floor, Membership, answer_order
 from phalanx.types import F32, MemberId, Reason, Reservation, Tally, Trained, TrainTask

@@ -21,6 +21,7 @@ from phalanx.store import read_public
 from tests.redteam.synthetic_demo import demo as synthetic
 
 PHALANX = Path(sys.executable).with_name("phalanx")
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +126,17 @@ def test_a_run_in_memory_repeats_itself_byte_for_byte() -> None:
     assert [(r.accuracy, r.weights, r.refused) for r in first.rounds] == [
         (r.accuracy, r.weights, r.refused) for r in second.rounds
     ]
+
+
+@pytest.mark.parametrize("name", ["private", "robust-attacked"])
+def test_the_committed_figures_are_those_of_this_code(name: str) -> None:
+    """The README quotes the file: whoever changes what a run computes has to make it anew."""
+    figures = json.loads((RESULTS / "demo_seeds.json").read_text(encoding="utf-8"))["runs"][name]
+    result = play(next(run for run in RUNS if run.name == name), Draw(0), None, quiet)[0]
+    assert (round(result.accuracy, 4), round(result.backdoor_success, 4)) == (
+        figures["accuracy"][0],
+        figures["backdoor"][0],
+    )
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ _SLACK = 1e-9  # rounding of float64; no attack gains from it
 _EXTRA_ROWS = {  # a rule that tolerates f needs 2f + this many rows
     "trimmed-mean": 1, "median": 1, "caf": 1, "nnm": 1, "arc": 1, "krum": 3, "multi-krum": 3,
 }  # fmt: skip
+_STEPS = ("norm-clip", "nnm", "arc")  # what may stand before a rule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +90,9 @@ def check_plan(agreed: Agreed, plan: Mapping[str, Any] | None) -> None:
         "rounds": agreed.rounds, "noise_multiplier": promised["noise_multiplier"] or plan["noise_multiplier"],
     }  # fmt: skip
     odd = sorted(name for name, value in expected.items() if plan[name] != value)
-    require(not odd, f"privacy is not what config.json promises: {[(name, plan[name], expected[name]) for name in odd]}")
+    require(
+        not odd, f"privacy is not what config.json promises: {[(name, plan[name], expected[name]) for name in odd]}"
+    )
     if promised["noise_multiplier"] is None:  # calibrated: all rounds have to fit
         exact = epsilon_of(math.sqrt(agreed.rounds) / plan["noise_multiplier"], plan["delta"])
         budget = plan["epsilon_budget"]
@@ -103,20 +106,16 @@ def _presence(plan: object) -> str:
 def _rule(table: Mapping[str, Any]) -> tuple[str, int]:
     """The rule of an aggregation table in the words of the log, and the fewest rows that it may be given."""
     f = _field(table, "f", _is_count, "aggregation.")
-    names = _field(table, "pre", lambda value: isinstance(value, list), "aggregation.")
-    last = _field(table, "rule", lambda value: value == "mean" or _is_tolerant(value), "aggregation.")
-    words, rows = [], [1]
-    for name in [*names, last]:
+    words, rows = [], 1
+    for name in [*_field(table, "pre", _is_steps, "aggregation."), _field(table, "rule", _is_rule, "aggregation.")]:
         if name == "norm-clip":
             words.append(f"norm-clip({_field(table, 'clip_l2', _is_positive, 'aggregation.'):g})")
-        elif name == last == "mean":
-            words.append("mean")
-        elif _is_tolerant(name):
-            words.append(f"{name}(f={f})")
-            rows.append(2 * f + _EXTRA_ROWS[name])
+        elif name == "mean":
+            words.append(name)
         else:
-            raise NotCanonical(f"aggregation.pre holds {name!r}")
-    return " >> ".join(words), max(rows)
+            words.append(f"{name}(f={f})")
+            rows = max(rows, 2 * f + _EXTRA_ROWS[name])
+    return " >> ".join(words), rows
 
 
 def _privacy(table: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -160,8 +159,12 @@ def _is_share(value: Any) -> bool:
     return _is_positive(value) and bool(value <= 1)
 
 
-def _is_tolerant(value: Any) -> bool:
-    return isinstance(value, str) and value in _EXTRA_ROWS
+def _is_steps(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) and name in _STEPS for name in value)
+
+
+def _is_rule(value: Any) -> bool:
+    return isinstance(value, str) and value in ("mean", *_EXTRA_ROWS) and value not in _STEPS
 
 
 def _is_members(value: Any) -> bool:

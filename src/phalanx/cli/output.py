@@ -54,9 +54,9 @@ class Output:
             "error", exit_code, {"error_code": error_code, "message": message, "hint": hint, "data": data or {}}
         )
         self.people.print(f"[bold red]{error_code}[/]: ", end="", highlight=False)
-        self.people.print(_printable(message), markup=False, highlight=False, soft_wrap=True)
+        self.people.print(printable(message), markup=False, highlight=False, soft_wrap=True)
         if hint:
-            self.people.print(f"  → {_printable(hint)}", markup=False, highlight=False, soft_wrap=True)
+            self.people.print(f"  → {printable(hint)}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(exit_code)
 
     def _envelope(self, status: str, exit_code: int, rest: dict[str, Any]) -> None:
@@ -92,9 +92,9 @@ def run(output_format: Format, command: Callable[[Output], None]) -> None:
         output.fail(BUG, "Bug", f"{type(error).__name__}: {error}", hint)
 
 
-def _printable(text: str) -> str:
-    """`text` without escape codes: it may name a file or a member that somebody else has named."""
-    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+def printable(text: str) -> str:
+    """`text` as one line without escape codes: somebody else may have written it."""
+    return "".join(c if c.isprintable() else "?" for c in text.replace("\n", " "))
 
 
 class _Terminated(BaseException):

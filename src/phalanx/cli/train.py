@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from rich.table import Table
 
 from phalanx import __version__
 from phalanx.canonical import digest, model_digest
-from phalanx.cli.output import Output, program
+from phalanx.cli.output import Output, printable, program
 from phalanx.config import Settings, read_config
 from phalanx.engine.assemble import Stores, assemble, edges_of
 from phalanx.engine.inprocess import InProcess
@@ -30,8 +31,9 @@ from phalanx.report import RunReport, controls_of, limits_of, render_run
 from phalanx.round.coordinator import RoundRecord, Standing
 from phalanx.signing import fingerprint
 from phalanx.store import LedgerStore, RunStore, write_file
-from phalanx.types import F32, MemberId, MemberPrivacy
+from phalanx.types import F32, MemberId, MemberPrivacy, TrainTask
 
+_MODULE = "phalanx_member"  # the name under which a user's file is loaded
 FEW_MEMBERS = 100  # below this many, central noise is explained before it is paid for
 
 
@@ -68,6 +70,7 @@ def train(config: Path, out: Path | None, resume: bool, output: Output) -> None:
         }
         initial = functions.initial_model()
         start = flatten(initial, layout_of(initial))
+    _rehearse(functions, trainers[settings.members[0]], start)
     stores = Stores(RunStore(root, system_entropy), LedgerStore(config.with_name("phalanx-ledger.db")))
     try:
         _check_ledger(stores)
@@ -79,8 +82,11 @@ def train(config: Path, out: Path | None, resume: bool, output: Output) -> None:
         try:
             _run(engine, settings, start, output)
         except (GateRefusal, PolicyError) as error:  # the run is over; what it did is worth a report all the same
-            _write_report(lab, engine, error.message, output)
+            if engine.records():
+                _write_report(lab, engine, error.message, output)
             raise
+        finally:
+            _tell_errors(engine, output)
         _write_report(lab, engine, "", output)
         _conclude(lab, engine, output)
     finally:
@@ -114,7 +120,7 @@ def _load(path: Path) -> tuple[ModuleType, str]:
         source = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"cannot read learning.module {path}: {error.strerror}") from None
-    spec = importlib.util.spec_from_file_location("phalanx_member", path)
+    spec = importlib.util.spec_from_file_location(_MODULE, path)
     if spec is None or spec.loader is None:
         raise ConfigError(f"learning.module {path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
@@ -126,6 +132,31 @@ def _load(path: Path) -> tuple[ModuleType, str]:
     return module, digest("code", source)
 
 
+def _rehearse(functions: Functions, trainer: Trainer, start: F32) -> None:
+    """One member's functions tried once, before any budget is charged for a mistake in them. Nothing leaves it."""
+    with _users_code("predict"):
+        trainer.evaluate(start, start)
+    if functions.per_example_gradients is not None:
+        with _users_code("per_example_gradients"):
+            trainer.train(start, TrainTask(0, None), None)
+
+
+def _tell_errors(engine: InProcess, output: Output) -> None:
+    """What kept members from answering, once for each text, with the line of the user's file."""
+    members: dict[str, list[str]] = {}
+    for member, error in sorted(engine.member_errors.items()):
+        members.setdefault(f"{type(error).__name__}{_where(error)}: {error}", []).append(member)
+    for text, names in members.items():
+        line = printable(f"{', '.join(names)}: {text}")
+        output.people.print(line, markup=False, highlight=False, soft_wrap=True, style="yellow")
+
+
+def _where(error: Exception) -> str:
+    """Where in the user's module an error arose, as " (member.py:33)"."""
+    steps = [step for step in traceback.walk_tb(error.__traceback__) if step[0].f_globals.get("__name__") == _MODULE]
+    return f" ({Path(steps[-1][0].f_code.co_filename).name}:{steps[-1][1]})" if steps else ""
+
+
 @contextmanager
 def _users_code(name: str) -> Iterator[None]:
     """Whatever the user's function raises is about the user's function."""
@@ -134,7 +165,7 @@ def _users_code(name: str) -> Iterator[None]:
     except PhalanxError:
         raise
     except Exception as error:
-        raise ConfigError(f"{name} of learning.module raised {type(error).__name__}: {error}") from error
+        raise ConfigError(f"{name} of learning.module raised {type(error).__name__}{_where(error)}: {error}") from error
 
 
 def _site(functions: Functions, settings: Settings, member: MemberId) -> MemberData:
@@ -235,8 +266,6 @@ def _write_report(lab: _Lab, engine: InProcess, stopped: str, output: Output) ->
 
 def _conclude(lab: _Lab, engine: InProcess, output: Output) -> None:
     records, accuracies = engine.records(), lab.accuracies(engine.model())
-    for member, error in sorted(engine.member_errors.items()):
-        output.people.print(f"{member}: {type(error).__name__}: {error}", markup=False, highlight=False, style="yellow")
     output.say(f"released version {records[-1].version} after {len(records)} rounds")
     if accuracies:
         worst = sorted(accuracies.items(), key=lambda one: one[1])

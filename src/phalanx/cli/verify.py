@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 
 from phalanx.audit import verify_run
-from phalanx.cli.output import Output
+from phalanx.cli.output import Output, printable
+from phalanx.errors import ConfigError
 from phalanx.store import read_public
 
 NOT_ESTABLISHED = 1
+_FINGERPRINT = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def show_verification(folder: Path, trust: str | None, output: Output) -> None:
     """Prints what a run's public folder proves. Raises IntegrityError, naming the entry or file."""
+    if trust is not None and not _FINGERPRINT.fullmatch(trust):
+        raise ConfigError(
+            f"--trust {printable(trust)[:80]!r} is not a fingerprint",
+            hint="expected sha256: and 64 hexadecimal characters",
+        )
     result = verify_run(read_public(folder), trust)
     data = asdict(result)
     for line in result.lines():

@@ -60,5 +60,17 @@ def hold_out(x: Array, y: Array, *, classes: int, member: MemberId, fraction: fl
     draws = np.frombuffer(expand(key, "held-out", 8 * len(x)), dtype="<u8")
     held = np.zeros(len(x), dtype=np.bool_)
     held[np.argsort(draws, kind="stable")[: round(fraction * len(x))]] = True
+    _check_finite(x)
     labels = y.astype(np.int64)
     return MemberData(x[~held], labels[~held], x[held], labels[held], classes)
+
+
+def _check_finite(x: Array) -> None:
+    """A missing value would make every gradient that it touches count as nothing, and nobody would be told."""
+    if not np.issubdtype(x.dtype, np.inexact):
+        return
+    broken = np.flatnonzero(~np.isfinite(x.reshape(len(x), -1)).all(axis=1))
+    if len(broken):
+        raise ValueError(
+            f"{len(broken)} of {len(x)} examples hold a value that is not finite, first in row {broken[0]}"
+        )
