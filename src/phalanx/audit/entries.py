@@ -46,7 +46,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class LoggedUpdate:
-    """A member's signed update as the log knows it: its manifest's hash, and the signature over that and the binding."""
+    """A member's signed update as the log knows it: its manifest's hash, and the signature over it and the binding."""
 
     member: MemberId
     receipt: str

@@ -62,7 +62,8 @@ class Verification:
         return (
             f"run {self.run} of federation {self.federation}, operator {self.operator}",
             origin,
-            f"{self.entries} log entries, {self.rounds} rounds, {self.decided} decisions, {self.releases} releases",
+            f"{self.entries} log entries, {self.rounds} rounds, {self.decided} decisions of the gate, {self.releases} "
+            "releases: version 0, which nobody tried, and one for each candidate that passed",
             self._ending(),
             f"model: version {self.version}, {self.model}",
             self._privacy(),

@@ -70,8 +70,9 @@ def _plain() -> dict[str, Any]:
 
 
 def _robust(rule: str = "trimmed-mean") -> dict[str, Any]:
+    away = 1 if rule == "multi-krum" else len(HOSTILE)  # Multi-Krum needs 9 of the 10
     return _plain() | {
-        "run": {"rounds": ROUNDS, "missing_allowed": 1},
+        "run": {"rounds": ROUNDS, "missing_allowed": away},
         "aggregation": {"rule": rule, "f": 3},
         "screening": {"max_norm": 1e4},
         "gate": {"f": 3},
