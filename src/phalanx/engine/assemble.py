@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from phalanx.admission import Organisation, Roster
+from phalanx.admission import Organisation, Roster, open_roster, sign_roster
 from phalanx.config import Settings
 from phalanx.engine.inprocess import Edges, InProcess, MemberSide
 from phalanx.entropy import expand, system_entropy
@@ -70,12 +70,13 @@ def assemble(
     keys = {member: _key(store, f"member-{member}", edges) for member in settings.members}
     cap = settings.federation.weight_cap
     organisations = tuple(Organisation(member, keys[member].public, cap) for member in settings.members)
+    roster = Roster(settings.federation.name, operator.public, organisations)
     plan = Plan(
         federation=settings.federation.name,
         run=store.secret("secrets/run-id", RUN_ID_BYTES, lambda size: edges.draw("run-id", size)).hex(),
         config=config,
         operator=operator,
-        roster=Roster(settings.federation.name, operator.public, organisations),
+        roster=open_roster(sign_roster(roster, operator), operator.public),  # what every party would read
         layout=layouts.pop(),
         classes=classes,
         rule=settings.chain,
