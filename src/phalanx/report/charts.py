@@ -81,7 +81,7 @@ def weights_map(label: str, rows: Sequence[WeightRow], rounds: Sequence[int]) ->
     left, width, high = 170.0, 860.0, 22.0 if len(rows) <= 20 else 14.0
     step = (width - left - 140) / max(len(rounds), 1)
     top = max([weight for row in rows for weight in row.weights if weight is not None], default=0.0) or 1.0
-    parts: list[Html] = [el("text", "mean weight", x=width - 130, y=12, class_="soft")]
+    parts: list[Html] = [el("text", "mean share", x=width - 130, y=12, class_="soft")]
     for index, row in enumerate(rows):
         y = 20 + index * high
         kind = "harm" if row.hostile else "ink"
