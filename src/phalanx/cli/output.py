@@ -21,7 +21,8 @@ from phalanx.errors import PhalanxError
 SCHEMA_VERSION = "1"
 PLAIN_WIDTH = 120  # of tables where there is no terminal to ask
 INTERRUPTED, TERMINATED, BROKEN_PIPE, BUG = 130, 143, 141, 70
-_RESUME = "what was done is kept: phalanx run CONFIG --resume goes on from here"
+_STOPPED = "stopped where it was: what was durable by then stays"
+_RESUME = "a run goes on from here with the same command and --resume"
 
 
 class Format(StrEnum):
@@ -78,9 +79,9 @@ def run(output_format: Format, command: Callable[[Output], None]) -> None:
     except PhalanxError as error:
         output.fail(error.exit_code, type(error).__name__, error.message, error.hint)
     except KeyboardInterrupt:
-        output.fail(INTERRUPTED, "Interrupted", "interrupted", _RESUME)
+        output.fail(INTERRUPTED, "Interrupted", _STOPPED, _RESUME)
     except _Terminated:
-        output.fail(TERMINATED, "Terminated", "terminated", _RESUME)
+        output.fail(TERMINATED, "Terminated", _STOPPED, _RESUME)
     except BrokenPipeError:
         os._exit(BROKEN_PIPE)  # the reader of our output has gone: nobody is left to tell, and not all was done
     except typer.Exit:
