@@ -128,11 +128,19 @@ def test_a_run_in_memory_repeats_itself_byte_for_byte() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["private", "robust-attacked"])
-def test_the_committed_figures_are_those_of_this_code(name: str) -> None:
-    """The README quotes the file: whoever changes what a run computes has to make it anew."""
-    figures = json.loads((RESULTS / "demo_seeds.json").read_text(encoding="utf-8"))["runs"][name]
-    result = play(next(run for run in RUNS if run.name == name), Draw(0), None, quiet)[0]
+@pytest.mark.parametrize(
+    ("file", "draw", "name"),
+    [
+        ("demo_seeds.json", Draw(0), "private"),
+        ("demo_seeds.json", Draw(0), "robust-attacked"),
+        ("demo_seeds_holdout.json", Draw(10), "private"),
+        ("demo_uneven.json", Draw(0, alpha=0.5), "private"),
+    ],
+)
+def test_the_committed_figures_are_those_of_this_code(file: str, draw: Draw, name: str) -> None:
+    """The README quotes these files: whoever changes what a run computes has to make them anew."""
+    figures = json.loads((RESULTS / file).read_text(encoding="utf-8"))["runs"][name]
+    result = play(next(run for run in RUNS if run.name == name), draw, None, quiet)[0]
     assert (round(result.accuracy, 4), round(result.backdoor_success, 4)) == (
         figures["accuracy"][0],
         figures["backdoor"][0],

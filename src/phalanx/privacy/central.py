@@ -16,7 +16,7 @@ from phalanx.types import MemberPrivacy
 COST_AT_SMALL_N = (
     "Member-level central noise shrinks only with the number of members: its deviation on the aggregate is "
     "noise_multiplier * clip_l2 / members, so ten members feel it a hundred times as much as a thousand. With 10 "
-    "members and ε = 8 the accuracy on digits fell from 96 % to 77 % (benchmarks/central_noise.py). With few members, "
+    "members and ε = 8 the accuracy on digits fell from 96 % to 80 % (benchmarks/central_noise.py). With few members, "
     "example-level privacy at the member protects people in the data at a far lower price."
 )
 

@@ -47,7 +47,6 @@ from phalanx.types import (
     Aggregate,
     Binding,
     Candidate,
-    Checkpoint,
     Cohort,
     ExamplePrivacy,
     Layout,
@@ -108,7 +107,6 @@ class Standing:
     round: int  # the last round that was closed; 0 after the start
     model: F32 = field(repr=False)
     version: int
-    log_size: int
     charges: int  # attempts that were charged for, failed ones too
     refusals: int  # candidates refused in a row
     refusals_in_all: int
@@ -170,7 +168,7 @@ def start_run(plan: Plan, model: F32) -> Corridor[Standing]:
     )
     yield from Keep(name, model)
     yield from Publish(release)
-    return Standing(0, model, 0, checkpoint.size, 0, 0, 0)
+    return Standing(0, model, 0, 0, 0, 0)
 
 
 # ---------------------------------------------------------------------------------------------------------- one round
@@ -203,7 +201,7 @@ def run_round(plan: Plan, standing: Standing, attempt: int) -> Corridor[tuple[St
         verdict = yield from _vote(plan, current, standing, candidate)
     except QuorumError as error:
         return (yield from _fail(current, standing, error, charged=plan.privacy is not None))
-    checkpoint = yield from _decide(plan, current, standing, candidate, verdict)
+    yield from _decide(plan, current, standing, candidate, verdict)
     record = RoundRecord(
         round=current.binding.round,
         attempt=attempt,
@@ -216,7 +214,7 @@ def run_round(plan: Plan, standing: Standing, attempt: int) -> Corridor[tuple[St
         model=candidate.digest,
     )
     model = candidate.model if verdict.passed else standing.model
-    return _next(plan, standing, model, checkpoint.size, passed=verdict.passed), record
+    return _next(plan, standing, model, passed=verdict.passed), record
 
 
 def check_budget(plan: Plan, standing: Standing) -> float | None:
@@ -360,11 +358,12 @@ def _vote(plan: Plan, current: _Attempt, standing: Standing, candidate: Candidat
 
 def _decide(
     plan: Plan, current: _Attempt, standing: Standing, candidate: Candidate, verdict: Verdict
-) -> Corridor[Checkpoint]:
+) -> Corridor[None]:
     """Logs the decision, then publishes what passed. A refused candidate is not released: the incumbent stays."""
     decision = entries.decision(current.at, verdict=verdict, candidate=candidate.digest)
     if not verdict.passed:
-        return (yield from Append((decision,)))
+        yield from Append((decision,))
+        return
     approved = approve(candidate, verdict)
     version = standing.version + 1
     file = file_digest(to_safetensors(candidate.model, plan.layout))
@@ -380,15 +379,13 @@ def _decide(
         key=plan.operator,
     )
     yield from Publish(signed)
-    return checkpoint
 
 
-def _next(plan: Plan, standing: Standing, model: F32, log_size: int, *, passed: bool) -> Standing:
+def _next(plan: Plan, standing: Standing, model: F32, *, passed: bool) -> Standing:
     return Standing(
         round=standing.round + 1,
         model=model,
         version=standing.version + int(passed),
-        log_size=log_size,
         charges=standing.charges + int(plan.privacy is not None),
         refusals=0 if passed else standing.refusals + 1,
         refusals_in_all=standing.refusals_in_all + int(not passed),
@@ -399,8 +396,8 @@ def _fail(
     current: _Attempt, standing: Standing, error: QuorumError, *, charged: bool
 ) -> Corridor[tuple[Standing, AttemptFailed]]:
     """Logs that an attempt came to nothing. What it charged stays charged."""
-    checkpoint = yield from Append((entries.attempt_failed(current.at, reason=error.message),))
-    after = replace(standing, log_size=checkpoint.size, charges=standing.charges + int(charged))
+    yield from Append((entries.attempt_failed(current.at, reason=error.message),))
+    after = replace(standing, charges=standing.charges + int(charged))
     return after, AttemptFailed(current.binding.round, current.binding.attempt, error.message)
 
 
