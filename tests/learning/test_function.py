@@ -1,25 +1,23 @@
-"""A user's own functions behind the contract."""
+"""A user's own module behind the contract."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
 import pytest
 
 from phalanx.errors import ConfigError
-from phalanx.learning import Descent, Functions, FunctionTrainer, functions_of, hold_out, private_mean, unflatten
+from phalanx.learning import Descent, LocalTrainer, Member, Model, hold_out, member_of
 from phalanx.learning import function as function_file
-from phalanx.learning.data import Array, Labels, MemberData
-from phalanx.learning.function import TrainFunction
-from phalanx.learning.layout import flatten_rows
+from phalanx.learning.adapters.torch_module import torch_model
+from phalanx.learning.data import MemberData
 from phalanx.learning.models import softmax_regression
-from phalanx.learning.torch_trainer import TorchTrainer
-from phalanx.types import F32, ExamplePrivacy, TrainTask, member_id
+from phalanx.learning.parts import views
+from phalanx.types import TrainTask, member_id
+from tests.learning.numpy_models import linear_model
 
-PRIVACY = ExamplePrivacy(clip_l2=1.0, noise_multiplier=3.8, normaliser=80, epsilon=8.0, delta=1e-5)
-PLAIN, PRIVATE = TrainTask(3, None), TrainTask(3, PRIVACY, b"k" * 32)
+PLAIN = TrainTask(3, None)
 SETTINGS = Descent(learning_rate=1.0, momentum=0.9)
 
 
@@ -35,81 +33,33 @@ def documented_module() -> ModuleType:
     return module
 
 
-def documented() -> tuple[Functions, MemberData]:
-    functions = functions_of(documented_module())
-    x, y = functions.load("clinic-a")
-    return functions, hold_out(x, y, classes=functions.classes, member=member_id("clinic-a"), fraction=0.2)
-
-
-def by_train(train: TrainFunction) -> FunctionTrainer:
-    functions, data = documented()
-    return FunctionTrainer(replace(functions, per_example_gradients=None, train=train), data, SETTINGS)
+def documented() -> tuple[Member, MemberData]:
+    member = member_of(documented_module())
+    x, y = member.load("clinic-a")
+    return member, hold_out(x, y, classes=member.model.classes, member=member_id("clinic-a"), fraction=0.2)
 
 
 def test_the_documented_module_trains_and_judges_as_the_same_model_in_torch() -> None:
-    functions, data = documented()
-    mine = FunctionTrainer(functions, data, SETTINGS)
-    theirs = TorchTrainer(softmax_regression(64, 10), data, SETTINGS)
+    member, data = documented()
+    mine = LocalTrainer(member.model, data, SETTINGS)
+    theirs = LocalTrainer(torch_model(softmax_regression(64, 10), 10), data, SETTINGS)
     zero = np.zeros(mine.layout.d, np.float32)
     ours, other = mine.train(zero, PLAIN, None), theirs.train(zero, PLAIN, None)
-    ours_named, other_named = unflatten(ours.delta, mine.layout), unflatten(other.delta, theirs.layout)
+    ours_named, other_named = views(ours.delta, mine.layout), views(other.delta, theirs.layout)
     assert np.allclose(ours_named["bias"], other_named["bias"], rtol=1e-5, atol=1e-7)  # float32, another order of sums
     assert np.allclose(ours_named["weight"], other_named["weight"].T, rtol=1e-5, atol=1e-7)
     assert ours.examples == other.examples == 80
     again, other_again = mine.train(ours.delta, PLAIN, None).delta, theirs.train(other.delta, PLAIN, None).delta
-    tally = mine.evaluate(ours.delta + again, ours.delta)  # from a model without ties: labels cannot show them
-    assert tally == theirs.evaluate(other.delta + other_again, other.delta)
+    tally = mine.evaluate(ours.delta + again, ours.delta, None)  # from a model without ties: labels cannot show them
+    assert tally == theirs.evaluate(other.delta + other_again, other.delta, None)
     assert sum(tally.better) > 0
 
 
-def test_a_users_per_example_gradients_are_clipped_and_noised() -> None:
-    functions, data = documented()
-    trainer = FunctionTrainer(functions, data, SETTINGS)
-    zero = np.zeros(trainer.layout.d, np.float32)
-    assert functions.per_example_gradients is not None
-    gradients = functions.per_example_gradients(functions.initial_model(), data.x_train, data.y_train)
-    rows = flatten_rows({name: value.astype(np.float32) for name, value in gradients.items()}, trainer.layout, 80)
-    assert np.linalg.norm(rows, axis=1).min() > PRIVACY.clip_l2  # so that the clip matters
-    trained = trainer.train(zero, PRIVATE, None)
-    assert (trained.delta == -private_mean(rows, PRIVACY, PRIVATE.noise_key, round=3)).all()
-    assert trained.examples == PRIVACY.normaliser
-
-
-def test_a_users_train_function_gives_the_delta_and_sees_the_round() -> None:
-    def train(model: dict[str, Array], x: Array, y: Labels, *, round: int) -> dict[str, Array]:
-        x[:], y[:] = 0, 0  # a function that spoils its arguments spoils copies
-        model["bias"][:] = 7
-        return {"bias": np.full(10, float(round)), "weight": np.zeros((64, 10))}
-
-    trainer = by_train(train)
-    model = np.ones(trainer.layout.d, np.float32)
-    for _ in range(2):
-        trained = trainer.train(model, PLAIN, None)
-        assert unflatten(trained.delta, trainer.layout)["bias"].tolist() == [3.0] * 10
-        assert trained.examples == 80
-    assert (model == 1).all()
-    assert sum(trainer.evaluate(model, model).total[1:]) > 0
-
-
-def test_privacy_asked_of_a_train_function_is_refused() -> None:
-    trainer = by_train(lambda model, x, y, *, round: model)
-    with pytest.raises(ConfigError, match="needs per_example_gradients"):
-        trainer.train(np.zeros(trainer.layout.d, np.float32), PRIVATE, None)
-
-
-def test_a_delta_of_other_names_or_shapes_is_refused() -> None:
-    zero = np.zeros(650, np.float32)
-    with pytest.raises(ValueError, match=r"expected the tensors \['bias', 'weight'\], got \['bias'\]"):
-        by_train(lambda model, x, y, *, round: {"bias": model["bias"]}).train(zero, PLAIN, None)
-    with pytest.raises(ValueError, match=r"must have shape \(64, 10\), got \(10, 64\)"):
-        by_train(lambda model, x, y, *, round: {**model, "weight": model["weight"].T}).train(zero, PLAIN, None)
-
-
-def test_gradients_that_were_already_averaged_are_refused() -> None:
-    functions, data = documented()
-    averaged = replace(functions, per_example_gradients=lambda model, x, y: model)
-    with pytest.raises(ValueError, match=r"must have shape \(80, 10\), got \(10,\)"):
-        FunctionTrainer(averaged, data, SETTINGS).train(np.zeros(650, np.float32), PRIVATE, None)
+def test_a_module_may_give_a_model_that_an_adapter_made() -> None:
+    module = ModuleType("member")
+    model, load = linear_model(), lambda member: (np.zeros((2, 4)), np.zeros(2, np.int64))
+    module.__dict__.update(MODEL=model, load=load)
+    assert member_of(module) == Member(model, load)
 
 
 @pytest.mark.parametrize("name", ["CLASSES", "initial_model", "load", "predict"])
@@ -117,45 +67,52 @@ def test_a_module_that_lacks_a_name_is_told_which(name: str) -> None:
     module = documented_module()
     del module.__dict__[name]
     with pytest.raises(ConfigError, match=f"missing: {name}$"):
-        functions_of(module)
+        member_of(module)
+
+
+def test_a_module_with_a_model_and_no_data_is_told_so() -> None:
+    module = ModuleType("member")
+    module.__dict__["MODEL"] = linear_model()
+    with pytest.raises(ConfigError, match="defines MODEL, load; missing: load$"):
+        member_of(module)
+
+
+def test_a_model_that_no_adapter_made_is_refused() -> None:
+    module = ModuleType("member")
+    module.__dict__.update(MODEL=softmax_regression(4, 3), load=lambda member: None)
+    with pytest.raises(ConfigError, match="MODEL must be made by an adapter, found a Linear"):
+        member_of(module)
 
 
 def test_a_module_with_both_ways_to_train_or_neither_is_refused() -> None:
     module = documented_module()
     module.__dict__["train"] = lambda model, x, y, *, round: model
-    with pytest.raises(ConfigError, match="found both"):
-        functions_of(module)
-    del module.__dict__["train"], module.__dict__["per_example_gradients"]
-    with pytest.raises(ConfigError, match="found neither"):
-        functions_of(module)
+    with pytest.raises(ConfigError, match="found both kinds"):
+        member_of(module)
+    del module.__dict__["per_example_gradients"]
+    assert member_of(module).model.train is module.__dict__["train"]
+    del module.__dict__["train"]
+    with pytest.raises(ConfigError, match="found none of them"):
+        member_of(module)
 
 
-@pytest.mark.parametrize("classes", [1, 2.0, "10"])
+@pytest.mark.parametrize("name", ["per_example_gradients", "gradient", "refresh"])
+def test_each_optional_function_is_taken_by_its_name(name: str) -> None:
+    module = documented_module()
+    own = module.__dict__.setdefault(name, lambda *given: {})
+    assert getattr(member_of(module).model, name) is own
+
+
+@pytest.mark.parametrize("classes", [1, 2.0, "10", True])
 def test_classes_that_are_no_count_are_refused(classes: object) -> None:
     module = documented_module()
     module.__dict__["CLASSES"] = classes
     with pytest.raises(ConfigError, match="CLASSES must be an integer >= 2"):
-        functions_of(module)
+        member_of(module)
 
 
-def test_a_non_finite_candidate_gets_nothing_right_and_is_never_shown_to_predict() -> None:
-    functions, data = documented()
-    asked: list[F32] = []
-
-    def predict(model: dict[str, Array], x: Array) -> Array:
-        asked.append(model["bias"])
-        return np.zeros(len(x), np.int64)
-
-    trainer = FunctionTrainer(replace(functions, predict=predict), data, SETTINGS)
-    zero = np.zeros(650, np.float32)
-    tally = trainer.evaluate(np.full_like(zero, np.nan), zero)
-    assert not tally.finite
-    assert tally.worse[0] == tally.total[0] > 0
-    assert all(np.isfinite(bias).all() for bias in asked)
-
-
-def test_predictions_that_are_scores_are_refused() -> None:
-    functions, data = documented()
-    scores = replace(functions, predict=lambda model, x: x @ model["weight"])
-    with pytest.raises(ValueError, match=r"integer labels of shape \(20,\), got float32 of shape \(20, 10\)"):
-        FunctionTrainer(scores, data, SETTINGS).evaluate(np.zeros(650, np.float32), np.zeros(650, np.float32))
+@pytest.mark.parametrize("gradients", [{}, {"gradient": True, "train": True}])
+def test_a_model_written_by_hand_is_held_to_the_same(gradients: dict[str, bool]) -> None:
+    given = {name: lambda *given: {} for name in gradients}
+    with pytest.raises(ConfigError, match="a model has either train"):
+        Model(classes=2, initial_model=dict, predict=lambda model, x: x, **given)  # type: ignore[arg-type]

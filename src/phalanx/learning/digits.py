@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.datasets import load_digits
 
+from phalanx.errors import ConfigError
 from phalanx.learning.data import Labels, MemberData
+from phalanx.learning.splits import Parts, dirichlet, iid
 from phalanx.types import F32, MemberId
 
 CLASSES = 10
 FEATURES = 64
 TEST_FRACTION = 0.2
-_REDRAWS = 100  # below this many draws a split that is possible at all is practically always found
-_Parts = list[npt.NDArray[np.int64]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +55,9 @@ def split_digits(
     x, y = _digits()
     test = _stratified(y, TEST_FRACTION, rng)
     x_rest, y_rest = x[~test], y[~test]
-    if alpha is None:
-        parts: _Parts = np.array_split(rng.permutation(len(y_rest)), len(members))
-        _check_minimum(parts, minimum)
-    else:
-        parts = _dirichlet(y_rest, len(members), alpha, minimum, rng)
-    chosen = zip(members, parts, strict=True)
-    return Split({member: _part(x_rest[rows], y_rest[rows], held_out) for member, rows in chosen}, x[test], y[test])
+    parts = _parts(y_rest, members, alpha, minimum, rng)
+    data = {member: _part(x_rest[rows], y_rest[rows], held_out) for member, rows in parts.items()}
+    return Split(data, x[test], y[test])
 
 
 def _digits() -> tuple[F32, Labels]:
@@ -77,30 +73,20 @@ def _stratified(y: Labels, fraction: float, rng: np.random.Generator) -> npt.NDA
     return chosen
 
 
-def _dirichlet(y: Labels, n: int, alpha: float, minimum: int, rng: np.random.Generator) -> _Parts:
-    for _ in range(_REDRAWS):
-        parts = _dirichlet_once(y, n, alpha, rng)
-        if min(map(len, parts)) >= minimum:
-            return parts
-    raise ValueError(
-        f"no Dirichlet({alpha}) split in {_REDRAWS} draws gives each of {n} members {minimum} examples; "
-        "take a larger alpha, fewer members or a smaller minimum"
-    )
-
-
-def _dirichlet_once(y: Labels, n: int, alpha: float, rng: np.random.Generator) -> _Parts:
-    pieces: list[_Parts] = []
-    for c in range(CLASSES):
-        rows = rng.permutation(np.flatnonzero(y == c))
-        ends = np.cumsum(rng.dirichlet(np.full(n, alpha)))[:-1] * len(rows)
-        pieces.append(np.split(rows, ends.astype(np.int64)))
-    return [rng.permutation(np.concatenate([of_class[i] for of_class in pieces])) for i in range(n)]
-
-
-def _check_minimum(parts: _Parts, minimum: int) -> None:
-    smallest = min(map(len, parts))
+def _parts(
+    y: Labels, members: Sequence[MemberId], alpha: float | None, minimum: int, rng: np.random.Generator
+) -> Parts:
+    """ValueError, not ConfigError: the demonstration's numbers are ours, not a user's."""
+    try:
+        if alpha is not None:
+            return dirichlet(labels=y, members=members, alpha=alpha, rng=rng, min_examples=minimum)
+        parts = iid(examples=len(y), members=members, rng=rng)
+    except ConfigError as error:
+        raise ValueError(error.message) from None
+    smallest = min(map(len, parts.values()))
     if smallest < minimum:
         raise ValueError(f"each member needs {minimum} examples, an even split over {len(parts)} gives {smallest}")
+    return parts
 
 
 def _part(x: F32, y: Labels, held_out: float) -> MemberData:

@@ -1,4 +1,4 @@
-"""Counts for the gate: what a candidate gets wrong that the incumbent has right, and the reverse, by class."""
+"""Counts for the gate, by class: what a candidate loses and wins against the incumbent, and what it has right."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def paired_tally(candidate: Labels, incumbent: Labels, truth: Labels, *, classes
     return Tally(
         worse=count(right_before & ~right_now),
         better=count(right_now & ~right_before),
+        right=count(right_now),
         total=count(np.ones(truth.shape, dtype=np.bool_)),
         finite=finite,
     )
