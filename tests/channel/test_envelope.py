@@ -15,6 +15,7 @@ from phalanx.canonical import decode, digest, encode
 from phalanx.channel import envelope as module
 from phalanx.channel.envelope import (
     BALLOT,
+    Ballot,
     Opened,
     Terms,
     ballot_terms,
@@ -27,7 +28,7 @@ from phalanx.channel.envelope import (
     wrap,
 )
 from phalanx.channel.keys import OVERHEAD_BYTES, RoundKey, seal
-from phalanx.errors import IntegrityError
+from phalanx.errors import BadSignature, IntegrityError
 from phalanx.signing import receipt_statement, verify
 from phalanx.types import (
     Binding,
@@ -39,6 +40,7 @@ from phalanx.types import (
     Tally,
     TensorSpec,
     Update,
+    Vote,
     member_id,
 )
 from tests.channel.parties import (
@@ -208,7 +210,7 @@ def the_same_bytes_twice() -> Reason:
 
 def a_ballot_of_negative_counts() -> Reason:
     terms = ballot_terms(BINDING, 2)
-    fields = {"better": [0, 1], "finite": True, "total": [5, 5], "worse": [0, -1]}
+    fields = {"better": [0, 1], "finite": True, "right": [0, 1], "total": [5, 5], "worse": [0, -1]}
     opened, _ = receive((ALICE, sealed(ALICE, terms=terms, fields=fields, payload=b"")), terms=terms)
     ballot = open_ballot(opened[0])
     assert isinstance(ballot, Refusal) and ballot.member == ALICE
@@ -327,7 +329,7 @@ def test_the_longest_names_and_largest_numbers_fit() -> None:
     assert len(sealed(LONG, terms=update, fields=fields, payload=bytes(layout.nbytes))) == update.size
     ballot = ballot_terms(longest, 1000)
     counts = [2**31 - 1] * 1000
-    fields = {"better": counts, "finite": False, "total": counts, "worse": counts}
+    fields = {"better": counts, "finite": False, "right": counts, "total": counts, "worse": counts}
     assert len(sealed(LONG, terms=ballot, fields=fields, payload=b"")) == ballot.size
 
 
@@ -497,13 +499,42 @@ def any_of(*values: Any) -> tuple[Any, ...]:
     return values
 
 
-COUNTS: dict[str, Any] = {"better": [1, 0], "finite": True, "total": [5, 5], "worse": [0, 2]}
+COUNTS: dict[str, Any] = {"better": [1, 0], "finite": True, "right": [4, 1], "total": [5, 5], "worse": [0, 2]}
+VOTE: dict[str, Any] = {"accuracy": 17, "finite": True, "worse": False}
+
+
+def cast(fields: Any) -> Ballot:
+    """The ballot that an honest member sends and the receiver opens."""
+    terms = ballot_terms(BINDING, 2)
+    opened, _ = receive((ALICE, sealed(ALICE, terms=terms, fields=fields, payload=b"")), terms=terms)
+    ballot = open_ballot(opened[0])
+    assert isinstance(ballot, Ballot)
+    return ballot
 
 
 def test_a_ballot_is_read_as_it_was_cast() -> None:
-    terms = ballot_terms(BINDING, 2)
-    opened, _ = receive((ALICE, sealed(ALICE, terms=terms, fields=COUNTS, payload=b"")), terms=terms)
-    assert open_ballot(opened[0]) == Tally(worse=(0, 2), better=(1, 0), total=(5, 5), finite=True)
+    assert cast(COUNTS).content == Tally(worse=(0, 2), better=(1, 0), right=(4, 1), total=(5, 5), finite=True)
+    assert cast(VOTE).content == Vote(worse=False, accuracy=17, finite=True)
+    assert cast(VOTE | {"accuracy": -1, "worse": True}).content == Vote(worse=True, accuracy=-1, finite=True)
+
+
+@pytest.mark.parametrize("fields", [COUNTS, VOTE])
+def test_a_ballots_signature_is_the_members_over_its_receipt_and_the_binding(fields: Any) -> None:
+    ballot = cast(fields)
+    assert ballot.member == ALICE
+    verify(KEYS[ALICE].public, BALLOT, receipt_statement(BINDING.as_json(), ballot.receipt), ballot.signature)
+    with pytest.raises(BadSignature):  # nor is it anybody's signature under an update
+        verify(KEYS[ALICE].public, "update", receipt_statement(BINDING.as_json(), ballot.receipt), ballot.signature)
+
+
+def test_a_vote_and_a_thousand_counts_have_one_length_on_the_wire() -> None:
+    """And the twin: without the padding the courier tells the vote from the counts, and small counts from large."""
+    terms = ballot_terms(BINDING, 1000)
+    columns = ("better", "right", "total", "worse")
+    ballots = [VOTE, *({"finite": True} | dict.fromkeys(columns, [n] * 1000) for n in (0, 2**31 - 1))]
+    assert {len(sealed(ALICE, terms=terms, fields=fields, payload=b"")) for fields in ballots} == {terms.size}
+    bodies = [compose(terms, ALICE, KEYS[ALICE], fields, b"").rstrip(b"\0") for fields in ballots]
+    assert len({len(body) for body in bodies}) == 3
 
 
 @pytest.mark.parametrize(
@@ -511,21 +542,32 @@ def test_a_ballot_is_read_as_it_was_cast() -> None:
     [
         opened_with(None),
         opened_with({}),
-        opened_with(COUNTS | {"note": "worse than it looks"}),
-        opened_with(COUNTS, payload=b"smuggled"),
-        *(opened_with(COUNTS | {"finite": bad}) for bad in any_of(1, None, "true", [])),
+        *(opened_with(good | {"note": "worse than it looks"}) for good in (COUNTS, VOTE)),
+        *(opened_with(good, payload=b"smuggled") for good in (COUNTS, VOTE)),
+        opened_with(COUNTS | VOTE),
+        opened_with(COUNTS | {"accuracy": 3}),
+        *(opened_with({k: v for k, v in good.items() if k != name}) for good in (COUNTS, VOTE) for name in good),
+        *(opened_with(good | {"finite": bad}) for good in (COUNTS, VOTE) for bad in any_of(1, None, "true", [])),
+        *(opened_with(VOTE | {"worse": bad}) for bad in any_of(0, None, "false", [], [False])),
+        *(opened_with(VOTE | {"accuracy": bad}) for bad in any_of(True, None, "3", 3.0, -1.0, -2, 2**31, [3])),
         *(
             opened_with(COUNTS | {column: bad})
-            for column in ("better", "total", "worse")
+            for column in ("better", "right", "total", "worse")
             for bad in any_of(
                 None, 3, "12", {}, [True, 1], [1.5, 1], ["1", 1], [-1, 1], [2**31, 1], [None, 1], [[1], 1]
             )
         ),
     ],
 )
-def test_a_ballot_that_is_not_three_lists_of_counts_is_bad(ballot: Opened) -> None:
+def test_a_ballot_that_is_neither_counts_nor_a_vote_is_bad(ballot: Opened) -> None:
     refusal = open_ballot(ballot)
     assert isinstance(refusal, Refusal) and (refusal.member, refusal.reason) == (ALICE, Reason.BAD_BALLOT)
+
+
+@settings(max_examples=150)
+@given(fields=_json | st.fixed_dictionaries({"accuracy": _json, "finite": _json, "worse": _json}))
+def test_whatever_json_is_in_a_ballot_is_read_or_refused(fields: Any) -> None:
+    assert isinstance(open_ballot(opened_with(fields)), Ballot | Refusal)
 
 
 def test_a_key_forgotten_opens_nothing_that_was_recorded() -> None:

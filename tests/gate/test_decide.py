@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -20,12 +21,13 @@ POLICY = GatePolicy(classes=3)
 OVERALL = GatePolicy(classes=1, f=2, class_significance=0.0)
 
 
-def tally(worse: Any, better: Any, total: Any = (200, 200, 200), *, finite: Any = True) -> Tally:
-    return Tally(worse, better, total, finite)
+def tally(worse: Any, better: Any, total: Any = (200, 200, 200), *, right: Any = None, finite: Any = True) -> Tally:
+    """The candidate has right what it won and nothing else, unless told otherwise."""
+    return Tally(worse, better, better if right is None else right, total, finite)
 
 
 def one(worse: int, better: int, total: int = 1000) -> Tally:
-    return Tally((worse,), (better,), (total,), True)
+    return tally((worse,), (better,), (total,))
 
 
 def named(ballots: list[Tally]) -> dict[MemberId, Tally]:
@@ -119,6 +121,11 @@ def test_a_verdict_that_did_not_pass_never_becomes_an_approval() -> None:
         tally("100", (0, 0, 0)),
         tally({0: 1, 1: 1, 2: 1}, (0, 0, 0)),
         tally((150, 0, 0), (51, 0, 0)),
+        tally((0, 0, 0), (0, 0, 0), right=(1, 1)),
+        tally((0, 0, 0), (0, 0, 0), right=(1, 1.0, 1)),
+        tally((0, 0, 0), (0, 0, 0), right=(201, 0, 0)),
+        tally((0, 0, 0), (9, 0, 0), right=(8, 0, 0)),
+        tally((9, 0, 0), (0, 0, 0), right=(192, 0, 0)),
         tally((0, 0, 0), (0, 0, 0), (100_000, 1, 0)),
         tally((0, 0, 0), (0, 0, 0), (10**5000, 0, 0)),
         tally((0, 0, 0), (0, 0, 0), finite=1),
@@ -241,6 +248,11 @@ def test_trimming_does_not_refuse_candidates_that_are_no_worse_more_often() -> N
         {"significance": 1.0},
         {"class_significance": -0.1},
         {"max_held_out": 0},
+        {"ballot": "shares"},
+        {"vote_significance": 0.0},
+        {"vote_significance": 0.2},
+        {"vote_significance": math.nan},
+        {"accuracy_buckets": 0},
     ],
 )
 def test_a_policy_that_decides_nothing_is_refused(bad: dict[str, Any]) -> None:

@@ -59,9 +59,9 @@ class Backdoor:
         trained = Unprotected(self.planted).train(model, task, None)
         return replace(trained, delta=np.float32(self.boost) * trained.delta)
 
-    def evaluate(self, candidate: F32, incumbent: F32) -> Tally:
+    def evaluate(self, candidate: F32, incumbent: F32, state: F32 | None) -> Tally:
         """The true tally: the attacker's held-out images carry no patch."""
-        return self.planted.evaluate(candidate, incumbent)
+        return self.planted.evaluate(candidate, incumbent, state)
 
 
 def backdoor(
@@ -96,9 +96,9 @@ class NormMatched:
         delta = np.float32(self.scale) * _at_length_of(bad.delta, good.delta)
         return Trained(delta, good.examples, np.concatenate([bad.state, good.state]))
 
-    def evaluate(self, candidate: F32, incumbent: F32) -> Tally:
-        """The attacker's tally."""
-        return self.attacker.evaluate(candidate, incumbent)
+    def evaluate(self, candidate: F32, incumbent: F32, state: F32 | None) -> Tally:
+        """The honest tally."""
+        return self.honest.evaluate(candidate, incumbent, None if state is None else state[candidate.size :])
 
 
 def _at_length_of(delta: F32, other: F32) -> F32:

@@ -31,9 +31,9 @@ class Unprotected:
         """The trainer's update for the same task without privacy."""
         return self.trainer.train(model, replace(task, privacy=None), state)
 
-    def evaluate(self, candidate: F32, incumbent: F32) -> Tally:
+    def evaluate(self, candidate: F32, incumbent: F32, state: F32 | None) -> Tally:
         """The trainer's tally."""
-        return self.trainer.evaluate(candidate, incumbent)
+        return self.trainer.evaluate(candidate, incumbent, state)
 
 
 def flip_labels(data: MemberData) -> MemberData:
@@ -66,9 +66,9 @@ class SignFlip:
         trained = Unprotected(self.honest).train(model, task, state)
         return replace(trained, delta=np.float32(-self.scale) * trained.delta)
 
-    def evaluate(self, candidate: F32, incumbent: F32) -> Tally:
+    def evaluate(self, candidate: F32, incumbent: F32, state: F32 | None) -> Tally:
         """The honest tally."""
-        return self.honest.evaluate(candidate, incumbent)
+        return self.honest.evaluate(candidate, incumbent, state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,6 @@ class NotANumber:
         trained = Unprotected(self.honest).train(model, task, state)
         return replace(trained, delta=np.full_like(trained.delta, np.nan))
 
-    def evaluate(self, candidate: F32, incumbent: F32) -> Tally:
+    def evaluate(self, candidate: F32, incumbent: F32, state: F32 | None) -> Tally:
         """The honest tally."""
-        return self.honest.evaluate(candidate, incumbent)
+        return self.honest.evaluate(candidate, incumbent, state)

@@ -20,13 +20,14 @@ from phalanx.canonical import decode, digest, encode
 from phalanx.channel.keys import OVERHEAD_BYTES, RoundKey
 from phalanx.errors import BadSignature, IntegrityError, NotCanonical
 from phalanx.signing import SigningKey, receipt_statement, verify
-from phalanx.types import Binding, Layout, MemberId, Reason, Refusal, SealedUpdate, Tally, Update
+from phalanx.types import Binding, Layout, MemberId, Reason, Refusal, SealedUpdate, Tally, Update, Vote
 
 UPDATE = "update"
 BALLOT = "ballot"
 _MAX_HEADER = 4096
 _ROOM = 8192  # for header, manifest and signature, besides tensors' names and payload
 _SIGNATURE_BYTES = 64
+SALT_BYTES = 32  # the payload of a ballot: secret, so that its receipt does not give its few values away
 _WRONG = {
     "federation": Reason.WRONG_FEDERATION,
     "run": Reason.WRONG_RUN,
@@ -76,13 +77,26 @@ class Opened:
     signature: str
 
 
+@dataclass(frozen=True, slots=True)
+class Ballot:
+    """What `member` says of a candidate, not yet judged. `receipt` and `signature` as in an `Update`."""
+
+    member: MemberId
+    content: Tally | Vote
+    receipt: str
+    signature: str
+
+
 def update_terms(binding: Binding, layout: Layout) -> Terms:
     """The terms of an update: room for the layout's statement and the payload."""
     return Terms(binding, UPDATE, _ROOM + OVERHEAD_BYTES + len(encode(layout.as_json())) + layout.nbytes)
 
 
 def ballot_terms(binding: Binding, classes: int) -> Terms:
-    """The terms of a ballot over `classes` classes."""
+    """The terms of a ballot over `classes` classes, of one length whether it holds counts or a vote.
+
+    `binding` is the attempt's with the candidate's hash as its model: what the ballot is about.
+    """
     return Terms(binding, BALLOT, _ROOM + OVERHEAD_BYTES + 64 * classes)
 
 
@@ -159,23 +173,43 @@ def open_update(opened: Opened) -> Update | Refusal:
             return Refusal(opened.member, Reason.MALFORMED, "an update states its tensors and examples, nothing else")
 
 
-def open_ballot(opened: Opened) -> Tally | Refusal:
-    """The ballot inside an opened envelope of kind `ballot`: counts of the right type, not yet judged."""
-    match opened.fields:
-        case {"better": better, "finite": bool(finite), "total": total, "worse": worse, **rest} if not rest:
-            counts = [_counts(column) for column in (worse, better, total)]
-            if None not in counts and not opened.payload:
-                return Tally(counts[0] or (), counts[1] or (), counts[2] or (), finite)
-    return Refusal(opened.member, Reason.BAD_BALLOT, "a ballot holds three lists of counts and whether all was finite")
+def open_ballot(opened: Opened) -> Ballot | Refusal:
+    """The ballot inside an opened envelope of kind `ballot`: counts or a vote, of the right types, not yet judged."""
+    salted = len(opened.payload) == SALT_BYTES
+    content = _tally(opened.fields) or _vote(opened.fields) if salted else None
+    if content is None:
+        detail = "a ballot holds four lists of counts, or a vote and a bucket of accuracy, and whether all was finite"
+        return Refusal(opened.member, Reason.BAD_BALLOT, detail)
+    return Ballot(opened.member, content, opened.receipt, opened.signature)
 
 
-def _counts(column: Any) -> tuple[int, ...] | None:
-    """A hostile JSON value as counts, or None."""
-    if not isinstance(column, list):
-        return None
-    if not all(isinstance(count, int) and not isinstance(count, bool) and 0 <= count < 2**31 for count in column):
-        return None
-    return tuple(column)
+def _tally(fields: Any) -> Tally | None:
+    """A hostile JSON value as a tally, or None."""
+    match fields:
+        case {
+            "better": list(better),
+            "finite": bool(finite),
+            "right": list(right),
+            "total": list(total),
+            "worse": list(worse),
+            **rest,
+        } if not rest and all(map(_is_count, [*better, *right, *total, *worse])):
+            return Tally(tuple(worse), tuple(better), tuple(right), tuple(total), finite)
+    return None
+
+
+def _vote(fields: Any) -> Vote | None:
+    """A hostile JSON value as a vote, or None."""
+    match fields:
+        case {"accuracy": int(accuracy), "finite": bool(finite), "worse": bool(worse), **rest} if not rest and (
+            accuracy == -1 or _is_count(accuracy)
+        ):
+            return Vote(worse, accuracy, finite)
+    return None
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
 
 
 def _open(sealed: SealedUpdate, terms: Terms, key: RoundKey, directory: Directory) -> Opened | Refusal:

@@ -2,13 +2,14 @@
 
 order   = length(4) ‖ header ‖ signature(64) ‖ payload
 header  = canonical JSON: binding, kind, deadline, what protects the round, hash of the payload
-payload = the incumbent's parameters (d,) as little-endian float32, and for a vote the candidate's behind them
+payload = the incumbent's parameters (d,) as little-endian float32; behind them, for a vote the candidate's, and for
+          training the server's control variate (d,) where the algorithm has one
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from types import NoneType
 from typing import Any
 
@@ -27,6 +28,7 @@ _MAX_HEADER = 1 << 20
 _Types = Mapping[str, tuple[type, ...]]  # exact ones: True is no integer
 _HEADER: _Types = {
     "binding": (dict,),
+    "control": (bool,),
     "deadline": (int,),
     "kind": (str,),
     "layout": (list,),
@@ -34,6 +36,7 @@ _HEADER: _Types = {
     "privacy": (dict, NoneType),
     "round_key": (str,),
     "rule": (str,),
+    "untried": (bool,),
 }
 _BINDING: _Types = dict.fromkeys(("config", "federation", "model", "nonce", "run"), (str,)) | dict.fromkeys(
     ("attempt", "round"), (int,)
@@ -45,7 +48,10 @@ _PRIVACY: _Types = {"normaliser": (int,)} | dict.fromkeys(
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One order. `rule` and `privacy` say what protects the round, for the member to hold against its floor."""
+    """One order. `rule` and `privacy` say what protects the round, for the member to hold against its floor.
+
+    `untried`: the incumbent is the initial model, against which only the test over all classes means anything.
+    """
 
     kind: str
     binding: Binding
@@ -56,14 +62,18 @@ class Order:
     layout: Layout
     incumbent: F32 = field(repr=False)
     candidate: F32 | None = field(repr=False, default=None)
+    control: F32 | None = field(repr=False, default=None)
+    untried: bool = False
 
 
 def sign_order(order: Order, operator: SigningKey) -> bytes:
     """The order as the bytes that travel."""
-    payload = _bytes(order.incumbent) + (b"" if order.candidate is None else _bytes(order.candidate))
+    second = order.candidate if order.kind == VOTE else order.control
+    payload = _bytes(order.incumbent) + (b"" if second is None else _bytes(second))
     header = encode(
         {
             "binding": order.binding.as_json(),
+            "control": order.control is not None,
             "deadline": order.deadline,
             "kind": order.kind,
             "layout": order.layout.as_json(),
@@ -71,6 +81,7 @@ def sign_order(order: Order, operator: SigningKey) -> bytes:
             "privacy": None if order.privacy is None else asdict(order.privacy),
             "round_key": order.round_key,
             "rule": order.rule,
+            "untried": order.untried,
         }
     )
     signature = bytes.fromhex(operator.sign(PURPOSE, header))
@@ -93,12 +104,15 @@ def open_order(data: bytes, operator: str, layout: Layout) -> Order:
 
 def _read(stated: dict[str, Any], payload: bytes, layout: Layout) -> Order:
     """The order of a header whose fields have their types."""
-    models = 2 if stated["kind"] == VOTE else 1
+    vote = stated["kind"] == VOTE
+    if vote and stated["control"]:
+        raise NotCanonical("an order to vote has no control variate")
+    vectors = 2 if vote or stated["control"] else 1
     if stated["layout"] != layout.as_json():
         raise IntegrityError("the order is about a model of another layout than this member joined with")
-    if len(payload) != models * layout.nbytes or digest("payload", payload) != stated["payload"]:
+    if len(payload) != vectors * layout.nbytes or digest("payload", payload) != stated["payload"]:
         raise IntegrityError("the model that came with the order is not the one that was signed")
-    vectors = np.frombuffer(payload, dtype="<f4").astype(np.float32).reshape(models, layout.d)
+    rows = np.frombuffer(payload, dtype="<f4").astype(np.float32).reshape(vectors, layout.d)
     order = Order(
         kind=stated["kind"],
         binding=Binding(**_fields("binding", stated["binding"], _BINDING)),
@@ -107,11 +121,14 @@ def _read(stated: dict[str, Any], payload: bytes, layout: Layout) -> Order:
         privacy=_privacy(stated["privacy"]),
         round_key=stated["round_key"],
         layout=layout,
-        incumbent=vectors[0],
+        incumbent=rows[0],
+        candidate=rows[1] if vote else None,
+        control=rows[1] if stated["control"] else None,
+        untried=stated["untried"],
     )
     if model_digest(order.incumbent) != order.binding.model:
         raise IntegrityError("the order is bound to another model than the one that came with it")
-    return replace(order, candidate=vectors[1]) if models == 2 else order
+    return order
 
 
 def _privacy(stated: Any) -> ExamplePrivacy | None:
