@@ -10,19 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phalanx.admission import PURPOSE, Organisation, Roster, admit, open_roster, select, sign_roster
+from phalanx.admission import PURPOSE, All, Organisation, Roster, admit, open_roster, select, sign_roster
 from phalanx.audit.federation import open_federation
 from phalanx.canonical import decode, encode
 from phalanx.errors import BadSignature, ConfigError, IntegrityError, NotAdmitted, NotCanonical
 from phalanx.signing import SigningKey
-from phalanx.types import member_id
+from phalanx.types import MemberId, member_id
 
 OPERATOR, RIVAL = (SigningKey.from_seed(bytes([n]) * 32) for n in (1, 2))
 PUBLIC = [SigningKey.from_seed(bytes([10 + n]) * 32).public for n in range(4)]
 ALICE, BOB, CLOSED = (member_id(name) for name in ("alice", "bob", "closed-clinic"))
 MEMBERS = (
     Organisation(ALICE, PUBLIC[0]),
-    Organisation(BOB, PUBLIC[1], weight_cap=0.25),
+    Organisation(BOB, PUBLIC[1], weight_cap=0.25, label="north"),
     Organisation(CLOSED, PUBLIC[2], revoked=True),
 )
 ROSTER = Roster("clinics", OPERATOR.public, MEMBERS, version=3)
@@ -31,6 +31,10 @@ _json = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abk", max_size=4), inner, max_size=3),
     max_leaves=8,
 )
+
+
+def everybody(roster: Roster) -> tuple[MemberId, ...]:
+    return select(roster, All(), b"", min_cohort=1)
 
 
 def body(**changes: Any) -> dict[str, Any]:
@@ -53,8 +57,8 @@ def signed(stated: Any, by: SigningKey = OPERATOR) -> bytes:
 
 
 def test_everybody_who_is_not_revoked_is_asked_in_order() -> None:
-    assert select(ROSTER) == (ALICE, BOB)
-    assert [admit(ROSTER, one).id for one in select(ROSTER)] == [ALICE, BOB]
+    assert everybody(ROSTER) == (ALICE, BOB)
+    assert [admit(ROSTER, one).id for one in everybody(ROSTER)] == [ALICE, BOB]
 
 
 def test_a_stranger_is_not_admitted() -> None:
@@ -64,7 +68,7 @@ def test_a_stranger_is_not_admitted() -> None:
 
 
 def test_a_revoked_organisation_is_neither_asked_nor_admitted_and_its_key_stays_known() -> None:
-    assert CLOSED not in select(ROSTER)
+    assert CLOSED not in everybody(ROSTER)
     with pytest.raises(NotAdmitted, match="closed-clinic was revoked") as caught:
         admit(ROSTER, CLOSED)
     assert "new key" in caught.value.hint
@@ -74,7 +78,7 @@ def test_a_revoked_organisation_is_neither_asked_nor_admitted_and_its_key_stays_
 def test_until_it_is_revoked_the_same_organisation_takes_part() -> None:
     """The off twin: it is the mark of revocation that keeps it out."""
     before = replace(ROSTER, members=(*MEMBERS[:2], replace(MEMBERS[2], revoked=False)))
-    assert select(before) == (ALICE, BOB, CLOSED) and admit(before, CLOSED).public == PUBLIC[2]
+    assert everybody(before) == (ALICE, BOB, CLOSED) and admit(before, CLOSED).public == PUBLIC[2]
 
 
 def test_what_the_rooms_read_of_a_roster_cannot_be_written_to() -> None:
@@ -122,6 +126,18 @@ def test_a_weight_cap_in_range_is_kept(cap: float) -> None:
     assert replace(ROSTER, members=(replace(MEMBERS[0], weight_cap=cap),)).caps == {ALICE: cap}
 
 
+@pytest.mark.parametrize("label", ["North", "a" * 64, "north ", "nord/ost", "n\n", "é"])
+def test_a_label_that_is_no_name_is_refused(label: str) -> None:
+    with pytest.raises(ConfigError, match="the label of bob is 0 to 63 of a-z, 0-9 and -, got "):
+        replace(ROSTER, members=(MEMBERS[0], replace(MEMBERS[1], label=label)))
+
+
+@pytest.mark.parametrize("label", ["", "north", "a" * 63, "7-b"])
+def test_a_label_that_is_a_name_is_kept_and_signed(label: str) -> None:
+    roster = replace(ROSTER, members=(replace(MEMBERS[0], label=label),))
+    assert open_roster(sign_roster(roster, OPERATOR), OPERATOR.public).members[0].label == label
+
+
 def test_a_roster_has_a_member_and_a_version() -> None:
     for changed in ({"members": ()}, {"version": 0}):
         with pytest.raises(ConfigError, match="a member and a version"):
@@ -140,9 +156,10 @@ def test_a_roster_opens_as_it_was_signed_and_its_bytes_are_canonical() -> None:
 def test_the_auditors_own_reader_reads_the_same_roster() -> None:
     found = open_federation(sign_roster(ROSTER, OPERATOR))
     assert (found.id, found.operator) == ("clinics", OPERATOR.public)
-    assert {name: (one.public, one.weight_cap, one.revoked) for name, one in found.members.items()} == {
-        one.id: (one.public, one.weight_cap, one.revoked) for one in MEMBERS
+    assert {name: (one.public, one.weight_cap, one.revoked, one.label) for name, one in found.members.items()} == {
+        one.id: (one.public, one.weight_cap, one.revoked, one.label) for one in MEMBERS
     }
+    assert found.admitted == everybody(ROSTER)
 
 
 def test_only_the_operator_that_it_names_signs_a_roster() -> None:
@@ -171,12 +188,12 @@ def test_an_orders_signature_over_the_same_bytes_signs_no_roster() -> None:
 def test_a_stranger_that_writes_itself_into_the_roster_is_found_out() -> None:
     data = sign_roster(ROSTER, OPERATOR)
     signature = decode(data)["signature"]
-    entry = {"id": "mallory", "public": PUBLIC[3], "revoked": False, "weight_cap": 1}
+    entry = {"id": "mallory", "label": "", "public": PUBLIC[3], "revoked": False, "weight_cap": 1}
     forged = encode({"body": body(members=[*body()["members"], entry]), "signature": signature})
     with pytest.raises(BadSignature):
         open_roster(forged, OPERATOR.public)
     # The off twin: it is the operator's signature, and nothing else, that would have let it in.
-    assert member_id("mallory") in select(open_roster(signed(decode(forged)["body"]), OPERATOR.public))
+    assert member_id("mallory") in everybody(open_roster(signed(decode(forged)["body"]), OPERATOR.public))
 
 
 def test_a_roster_with_any_byte_altered_is_refused() -> None:
@@ -205,6 +222,7 @@ HOSTILE: list[Any] = [
     *(member(id=bad) for bad in any_of(None, 5, "", "Alice", "alice\n", "a" * 64, "bob", "zz")),
     *(member(public=bad) for bad in any_of(None, 5, "", PUBLIC[0].upper(), PUBLIC[1])),
     *(member(revoked=bad) for bad in any_of(None, "", "no", 0, 1)),
+    *(member(label=bad) for bad in any_of(None, 5, "North", "a" * 64, [])),
     *(member(weight_cap=bad) for bad in any_of(None, "0.5", True, 0, -1, 1.5, 1e300)),
     member(more=1),
 ]

@@ -1,12 +1,14 @@
 """A small run, made as the coordinator makes one, by an operator who can also be told to cheat.
 
 Two rounds, four members and a revoked one, central noise. Round 1 passes with one update refused; the first attempt of
-round 2 fails, the second passes. Everything is derived from the names: the same arguments, the same bytes.
+round 2 fails, the second passes. All four vote, whoever was selected to train. Everything is derived from the names:
+the same arguments, the same bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +17,29 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from phalanx.audit import Entry, Log, LoggedUpdate, Moment, PrivacyPlan, entries, log_origin, sign_checkpoint
+from phalanx.admission import (
+    All,
+    Organisation,
+    Poisson,
+    Policy,
+    Roster,
+    Stratified,
+    Uniform,
+    coin_of,
+    commitment_of,
+    select,
+)
+from phalanx.audit import (
+    Entry,
+    Log,
+    LoggedAnswer,
+    Moment,
+    PrivacyPlan,
+    SelectionPlan,
+    entries,
+    log_origin,
+    sign_checkpoint,
+)
 from phalanx.canonical import digest, encode, model_digest
 from phalanx.release import file_digest, initial_release, publish, release_files, to_safetensors
 from phalanx.signing import SigningKey, fingerprint, receipt_statement
@@ -35,13 +59,18 @@ from phalanx.types import (
 
 MEMBERS = tuple(MemberId(name) for name in ("ash", "birch", "cedar", "fir"))
 REVOKED = MemberId("yew")
+LABELS: Mapping[str, str] = {"ash": "north", "birch": "", "cedar": "south", "fir": "south", "yew": "north"}
 LAYOUT = Layout((TensorSpec("weight", (2, 2), 0), TensorSpec("bias", (2,), 4)))  # not in the order of names
 RULE = "norm-clip(1) >> mean"
 PLAN = PrivacyPlan(unit="member", noise_multiplier=4.0, delta=1e-5, epsilon_budget=3.0, rounds=2)
 VERDICT = Verdict(passed=True, test="overall", p_value=15 / 16, worse=1, better=3, voters=4)
 REFUSING = {"passed": False, "test": "overall", "p_value": 2.0**-20, "worse": 20, "better": 0}  # a decision's fields
 EFFECTIVE: Mapping[str, Any] = {  # what `Settings.effective` writes
-    "federation": {"name": "grove", "members": [*MEMBERS, REVOKED], "profile": "lab", "weight_cap": 0.5},
+    "federation": {
+        "name": "grove", "members": [*MEMBERS, REVOKED], "profile": "lab", "weight_cap": 0.5,
+        "labels": {name: label for name, label in LABELS.items() if label},
+    },
+    "selection": {"policy": "all", "size": None, "rate": None, "min_cohort": 1},
     "run": {"rounds": 2, "missing_allowed": 1, "max_refusals": 5, "round_seconds": 900, "lab_seed": None},
     "learning": {"module": "m.py", "held_out": 0.15, "learning_rate": 0.1, "momentum": 0.0, "local_steps": 1},
     "aggregation": {"rule": "mean", "f": 0, "pre": ["norm-clip"], "clip_l2": 1.0},
@@ -49,7 +78,10 @@ EFFECTIVE: Mapping[str, Any] = {  # what `Settings.effective` writes
     "privacy": {
         "unit": "member", "epsilon": 3.0, "delta": 1e-5, "noise_multiplier": 4.0, "clip_l2": None, "normaliser": None,
     },
-    "gate": {"f": 1, "significance": 0.001, "class_significance": 0.001, "unsafe_accept_all": False},
+    "gate": {
+        "f": 1, "ballot": "counts", "vote_significance": 0.01, "accuracy_buckets": 20, "significance": 0.001,
+        "class_significance": 0.001, "unsafe_accept_all": False,
+    },
     "floor": {"max_epsilon": None, "max_delta": 1e-5, "refused_rules": []},
     "rule": RULE,
 }  # fmt: skip
@@ -80,9 +112,12 @@ def independent_epsilon(charges: int, sigma: float = 4.0, delta: float = 1e-5) -
 
 def federation_file(operator: SigningKey, owner: str = "") -> bytes:
     members = [
-        {"id": name, "public": key_of(owner + name).public, "revoked": name == REVOKED, "weight_cap": 0.5}
+        {
+            "id": name, "label": LABELS[name], "public": key_of(owner + name).public, "revoked": name == REVOKED,
+            "weight_cap": 0.5,
+        }
         for name in (*MEMBERS, REVOKED)
-    ]
+    ]  # fmt: skip
     body = {"federation": "grove", "members": members, "operator": operator.public, "version": 1}
     return encode({"body": body, "signature": operator.sign("federation", encode(body))})
 
@@ -96,6 +131,19 @@ def config_file(run: str, agreed: Mapping[str, Any] | None = None) -> bytes:
     return encode(tables)
 
 
+def policy_of(table: Mapping[str, Any]) -> Policy:
+    """What the run itself makes of the table that the auditor reads."""
+    match table["policy"]:
+        case "uniform":
+            return Uniform(table["size"])
+        case "poisson":
+            return Poisson(table["rate"])
+        case "stratified":
+            return Stratified(table["size"])
+        case _:
+            return All()
+
+
 class Run:
     """One run of one operator: its honest entries, and the folder that its keys sign over any entries at all."""
 
@@ -105,16 +153,39 @@ class Run:
         self.run, self.owner, self.key = run, owner, key_of(operator)
         self.federation, self.config = federation_file(self.key, owner), config_file(run, agreed)
         self.fingerprint = fingerprint(self.key.public)
+        self.selection = json.loads(self.config)["selection"]
+        self.policy = policy_of(self.selection)
+        self.seed = None if isinstance(self.policy, All) else hashlib.sha256(f"seed {run}".encode()).digest()
+        self.chosen: dict[tuple[int, int], tuple[MemberId, ...]] = {}  # cohorts of attempts, whatever chance says
+
+    def invited(self, round: int, attempt: int) -> tuple[MemberId, ...]:
+        if (round, attempt) in self.chosen:
+            return self.chosen[round, attempt]
+        coin = b"" if self.seed is None else coin_of(self.seed, round, attempt)
+        roster = Roster(
+            "grove",
+            self.key.public,
+            tuple(
+                Organisation(name, key_of(name).public, revoked=name == REVOKED, label=LABELS[name])
+                for name in (*MEMBERS, REVOKED)
+            ),
+        )
+        return select(roster, self.policy, coin, min_cohort=self.selection["min_cohort"])
 
     def binding(self, round: int, attempt: int, base: int) -> Binding:
         nonce = hash_of(f"nonce {self.run} {round} {attempt}")[:32]
         model = model_digest(model_of(self.run, base))
         return Binding("grove", self.run, round, attempt, model, digest("config", self.config), nonce)
 
-    def update(self, member: MemberId, binding: Binding) -> LoggedUpdate:
-        receipt = hash_of(f"manifest {member} {binding.as_json()}")
-        signature = key_of(self.owner + member).sign("update", receipt_statement(binding.as_json(), receipt))
-        return LoggedUpdate(member, receipt, signature)
+    def answer(self, kind: str, member: MemberId, binding: Binding) -> LoggedAnswer:
+        """A member's signed update or ballot, as `kind` says."""
+        receipt = hash_of(f"manifest {kind} {member} {binding.as_json()}")
+        signature = key_of(self.owner + member).sign(kind, receipt_statement(binding.as_json(), receipt))
+        return LoggedAnswer(member, receipt, signature)
+
+    def ballots(self, at: Moment, binding: Binding, candidate: str) -> Entry:
+        judged = replace(binding, model=candidate)
+        return entries.ballots(at, [self.answer("ballot", m, judged) for m in MEMBERS], candidate=candidate)
 
     def genesis(self, plan: PrivacyPlan | None = PLAN) -> Entry:
         return entries.genesis(
@@ -126,6 +197,7 @@ class Run:
             operator=self.fingerprint,
             model=model_digest(model_of(self.run, 0)),
             privacy=plan,
+            selection=None if self.seed is None else SelectionPlan(self.policy.name, commitment_of(self.seed)),
         )
 
     def released(self, at: Moment, version: int) -> Entry:
@@ -136,21 +208,26 @@ class Run:
     def opened(self, binding: Binding) -> Entry:
         key = hash_of(f"round key {binding.nonce}")
         time = 1000 + 10 * binding.round + binding.attempt
-        return entries.round_open(time, binding=binding, round_key=key, rule=RULE, invited=MEMBERS)
+        invited = self.invited(binding.round, binding.attempt)
+        return entries.round_open(time, binding=binding, round_key=key, rule=RULE, invited=invited)
 
     def attempt(self, binding: Binding, version: int) -> list[Entry]:
         """An attempt that ends in the release of `version`: fir's update is too long, the others count."""
         at = Moment(1005 + 10 * binding.round, binding.round, binding.attempt)
-        accepted = MEMBERS[:3]
-        refused = [Refusal(MEMBERS[3], Reason.NORM_TOO_LARGE, "norm 9.5, the bound is 2")]
+        invited = self.invited(binding.round, binding.attempt)
+        accepted = [member for member in invited if member != "fir"]
+        refused = [Refusal(fir, Reason.NORM_TOO_LARGE, "norm 9.5, the bound is 2") for fir in invited if fir == "fir"]
         candidate = model_digest(model_of(self.run, version))
         epsilon = independent_epsilon(version)
         return [
             self.opened(binding),
-            entries.updates(at, [self.update(member, binding) for member in MEMBERS]),
-            entries.cohort(at, accepted=accepted, refused=refused, weights={name: 1 / 3 for name in accepted}),
+            entries.updates(at, [self.answer("update", member, binding) for member in invited]),
+            entries.cohort(
+                at, accepted=accepted, refused=refused, weights={name: 1 / len(accepted) for name in accepted}
+            ),
             entries.charge(at, plan=PLAN, epsilon=epsilon, parties=None, reservation=f"{self.run}/{version}"),
             entries.aggregate(at, rule=RULE, vector=hash_of(f"aggregate {version}"), l2_sensitivity=0.25),
+            self.ballots(at, binding, candidate),
             entries.decision(at, verdict=VERDICT, candidate=candidate),
             self.released(at, version),
         ]
@@ -164,7 +241,7 @@ class Run:
             self.opened(failed),
             entries.attempt_failed(Moment(1022, 2, 1), reason="1 of 4 members answered, 3 are needed"),
             *self.attempt(self.binding(2, 2, base=1), 2),
-            entries.finished(Moment(1030, 2, 2)),
+            entries.finished(Moment(1030, 2, 2), selection_seed=self.seed),
         ]
 
     def checkpoint(self, log: Log) -> Checkpoint:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from phalanx.audit import Entry, PrivacyPlan, verify_run
-from phalanx.audit.agreed import open_config
+from phalanx.audit.agreed import Selection, open_config
 from phalanx.audit.entries import Moment, finished
 from phalanx.canonical import decode, encode
 from phalanx.config import parse
@@ -48,13 +48,39 @@ def test_rule_and_fewest_rows_are_those_of_the_run_itself(rule: str, pre: list[s
     assert (agreed.rounds, agreed.members, agreed.privacy) == (3, frozenset(settings.members), None)
 
 
+@pytest.mark.parametrize(("table", "expected"), [
+    ({}, Selection(policy="all", size=None, rate=None, min_cohort=1)),
+    ({"policy": "uniform", "size": 4, "min_cohort": 4}, Selection(policy="uniform", size=4, rate=None, min_cohort=4)),
+    ({"policy": "poisson", "rate": 1.0, "min_cohort": 2}, Selection(policy="poisson", size=None, rate=1, min_cohort=2)),
+    ({"policy": "stratified", "size": 2}, Selection(policy="stratified", size=2, rate=None, min_cohort=1)),
+])  # fmt: skip
+def test_selection_and_labels_are_those_of_the_run_itself(table: dict[str, Any], expected: Selection) -> None:
+    labels = {"m-1": "north", "m-2": "south"} if expected.policy == "stratified" else {}
+    settings = parse(
+        {
+            "federation": {
+                "name": "grove", "members": [f"m-{i}" for i in range(6)], "labels": labels,
+            },
+            "run": {"rounds": 3},
+            "learning": {"module": "m.py"},
+            "aggregation": {"rule": "mean"},
+            "selection": table,
+        }
+    )  # fmt: skip
+    agreed = open_config(settings.effective("code"))
+    assert agreed.selection == expected
+    assert agreed.labels == labels
+
+
 FIELDS = [
     ("federation", "name"), ("federation", "members"), ("federation", "weight_cap"), ("run", "rounds"),
+    ("selection", "policy"), ("selection", "size"), ("selection", "rate"), ("selection", "min_cohort"),
     ("aggregation", "rule"), ("aggregation", "f"), ("aggregation", "pre"), ("aggregation", "clip_l2"),
     ("privacy", "unit"), ("privacy", "epsilon"), ("privacy", "delta"), ("privacy", "noise_multiplier"),
-    ("gate", "f"), ("gate", "significance"), ("gate", "class_significance"), ("gate", "unsafe_accept_all"),
+    ("gate", "f"), ("gate", "ballot"), ("gate", "vote_significance"),
+    ("gate", "significance"), ("gate", "class_significance"), ("gate", "unsafe_accept_all"),
 ]  # fmt: skip
-NULL = {("privacy", "noise_multiplier"), ("gate", "f")}
+NULL = {("privacy", "noise_multiplier"), ("gate", "f"), ("selection", "size"), ("selection", "rate")}
 
 
 @pytest.mark.parametrize("place", FIELDS)
@@ -80,7 +106,26 @@ def test_true_is_not_the_number_one(place: tuple[str, str]) -> None:
         open_config(encode(config))
 
 
-@pytest.mark.parametrize("name", ["federation", "run", "aggregation", "privacy", "gate", "rule"])
+@pytest.mark.parametrize(("table", "where"), [
+    ({"policy": "uniform"}, "size"), ({"policy": "uniform", "size": 0}, "size"),
+    ({"policy": "uniform", "size": True}, "size"), ({"policy": "stratified", "size": 1.5}, "size"),
+    ({"policy": "uniform", "size": 3, "rate": 0.5}, "rate"), ({"policy": "poisson"}, "rate"),
+    ({"policy": "poisson", "rate": 0}, "rate"), ({"policy": "poisson", "rate": 1.5}, "rate"),
+    ({"policy": "poisson", "rate": True}, "rate"), ({"policy": "poisson", "rate": 0.5, "size": 3}, "size"),
+    ({"size": 3}, "size"), ({"rate": 0.5}, "rate"), ({"min_cohort": 0}, "min_cohort"), ({"policy": "first"}, "policy"),
+])  # fmt: skip
+def test_a_selection_without_its_number_or_with_that_of_another_is_no_config(table: Any, where: str) -> None:
+    with pytest.raises(NotCanonical, match=rf"^selection\.{where} is "):
+        open_config(config_file("run-1", {"selection": table}))
+
+
+@pytest.mark.parametrize("labels", [None, [], "north", {"ash": None}, {"ash": ["north"]}, {"ash": 1}])
+def test_labels_are_texts_by_member(labels: Any) -> None:
+    with pytest.raises(NotCanonical, match=r"^federation\.labels is "):
+        open_config(config_file("run-1", {"federation": {"labels": labels}}))
+
+
+@pytest.mark.parametrize("name", ["federation", "run", "selection", "aggregation", "privacy", "gate", "rule"])
 def test_a_table_that_is_missing_is_named_together_with_its_file(name: str) -> None:
     run = Run()
     run.config = encode({key: value for key, value in decode(run.config).items() if key != name})
@@ -107,7 +152,7 @@ AGREED: dict[str, tuple[str, Mapping[str, Any], Cheat]] = {
     ),
     "a member that nobody agreed to": (
         r"federation\.json: lists other members than config\.json: \['fir'\]",
-        {"federation": {"members": ["ash", "birch", "cedar", "yew"]}}, lambda run, told: None,
+        {"federation": {"members": ["ash", "birch", "cedar", "yew"], "labels": {}}}, lambda run, told: None,
     ),
     "a member that was agreed and is not on the roster": (
         r"federation\.json: lists other members than config\.json: \['zelkova'\]",
@@ -116,6 +161,18 @@ AGREED: dict[str, tuple[str, Mapping[str, Any], Cheat]] = {
     "a cap that nobody agreed to": (
         r"federation\.json: weight_cap of ash is 0\.5, config\.json says 0\.4",
         {"federation": {"weight_cap": 0.4}}, lambda run, told: None,
+    ),
+    "a label that nobody agreed to": (
+        r"federation\.json: the label of ash is 'north', config\.json says 'west'",
+        {"federation": {"labels": {"ash": "west"}}}, lambda run, told: None,
+    ),
+    "a label where none was agreed": (
+        r"federation\.json: the label of ash is 'north', config\.json says ''",
+        {"federation": {"labels": {"cedar": "south", "fir": "south", "yew": "north"}}}, lambda run, told: None,
+    ),
+    "a label of somebody who is no member": (
+        r"config\.json: federation\.labels names \['zelkova'\], who are no members",
+        {"federation": {"labels": {"zelkova": "north"}}}, lambda run, told: None,
     ),
     "a weaker rule": (
         r"log\.jsonl entry 2 \(round-open\): rule 'norm-clip\(1\) >> mean', config\.json says 'norm-clip\(1\) >> med",
@@ -155,30 +212,32 @@ AGREED: dict[str, tuple[str, Mapping[str, Any], Cheat]] = {
         {}, lambda run, told: told[0]["privacy"].update(rounds=1),
     ),
     "a charge past the budget": (
-        r"log\.jsonl entry 14 \(charge\): records ε 1\.357, the budget is 1\.2",
+        r"log\.jsonl entry 15 \(charge\): records ε 1\.357, the budget is 1\.2",
         {"privacy": {"epsilon": 1.2}}, lambda run, told: told[0]["privacy"].update(epsilon_budget=1.2),
     ),
     "a round more than agreed": (
-        r"log\.jsonl entry 9 \(round-open\): round 2, config\.json has 1",
+        r"log\.jsonl entry 10 \(round-open\): round 2, config\.json has 1",
         {"run": {"rounds": 1}}, lambda run, told: told[0]["privacy"].update(rounds=1),
     ),
     "an end before all rounds": (
-        r"log\.jsonl entry 18 \(finished\): after 2 closed rounds, config\.json has 3",
+        r"log\.jsonl entry 20 \(finished\): after 2 closed rounds, config\.json has 3",
         {"run": {"rounds": 3}}, lambda run, told: told[0]["privacy"].update(rounds=3),
     ),
     "an end before any round": (
         r"log\.jsonl entry 2 \(finished\): after 0 closed rounds, config\.json has 2",
-        {}, lambda run, told: told.__setitem__(slice(2, None), [finished(Moment(1000))]),
+        {}, lambda run, told: told.__setitem__(slice(2, None), [finished(Moment(1000), selection_seed=None)]),
     ),
     "fewer voters than its liars allow": (
-        r"log\.jsonl entry 7 \(decision\): 2 voters, expected 3 to 4",
-        {}, lambda run, told: find(told, "decision").update(voters=2),
-    ),
-    "more voters than there are": (
-        r"log\.jsonl entry 7 \(decision\): 5 voters, expected 3 to 4",
-        {}, lambda run, told: find(told, "decision").update(voters=5),
+        r"log\.jsonl entry 8 \(decision\): 2 voters, config\.json needs 3",
+        {}, lambda run, told: two_ballots(told),
     ),
 }  # fmt: skip
+
+
+def two_ballots(told: list[Entry]) -> None:
+    """The first vote has two signed ballots, and says so."""
+    del find(told, "ballots")["ballots"][2:]
+    find(told, "decision").update(voters=2)
 
 
 @pytest.mark.parametrize("name", list(AGREED))
@@ -215,8 +274,8 @@ def test_as_many_updates_as_the_rule_needs_are_enough() -> None:
 
 def test_without_its_own_f_the_gate_has_that_of_the_rule() -> None:
     run, told = as_agreed("trimmed-mean", 1, gate_f=None)
-    find(told, "decision")["voters"] = 2
-    refused(run, told, r"log\.jsonl entry 6 \(decision\): 2 voters, expected 3 to 4")
+    two_ballots(told)
+    refused(run, told, r"log\.jsonl entry 7 \(decision\): 2 voters, config\.json needs 3")
 
 
 def test_calibrated_noise_that_lasts_for_all_rounds_is_as_promised() -> None:

@@ -40,6 +40,10 @@ def signed(run: Run, purpose: str, body: object) -> bytes:
     (lambda body: body["members"][0].update(public="00"), "the key of ash is no key"),
     (lambda body: body["members"][0].update(public=body["members"][1]["public"]), "two members have the same key"),
     (lambda body: body["members"][0].update(revoked=0), "revoked of ash is 0"),
+    (lambda body: body["members"][0].update(label="North"), "the label of ash is 'North'"),
+    (lambda body: body["members"][0].update(label="a" * 64), "the label of ash is 'aaa"),
+    (lambda body: body["members"][0].update(label=None), "the label of ash is None"),
+    (lambda body: body["members"][0].pop("label"), "a member has other fields"),
 ])  # fmt: skip
 def test_a_signed_federation_file_that_breaks_its_own_rules_is_refused(change: Change, why: str) -> None:
     run = Run()
@@ -113,13 +117,13 @@ def test_a_log_longer_than_its_checkpoint_is_refused() -> None:
     run = Run()
     files = run.folder()
     shorter = run.folder(run.entries()[:-1])["checkpoint"]
-    refused(files | {"checkpoint": shorter}, r"log\.jsonl: has 19 entries, the checkpoint was signed over 18")
+    refused(files | {"checkpoint": shorter}, r"log\.jsonl: has 21 entries, the checkpoint was signed over 20")
 
 
 @pytest.mark.parametrize(("change", "where"), [
     (lambda lines: lines[3].update(index=4), "entry 3: updates: says to be entry 4"),
     (lambda lines: lines[3].update(index=True), r"entry 3: updates: fields that are not .*: \['index'\]"),
-    (lambda lines: lines[8].update(version=2), r"entry 8 \(release\): is version 2, expected 1"),
+    (lambda lines: lines[9].update(version=2), r"entry 9 \(release\): is version 2, expected 1"),
     (lambda lines: lines[0].update(federation="thicket"), r"entry 0 \(genesis\): is of 'thicket'"),
 ])  # fmt: skip
 def test_a_signed_log_whose_lines_misstate_their_place_is_refused(change: Callable[[Any], object], where: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -13,19 +14,22 @@ from scipy.stats import binom
 
 from phalanx.audit.agreed import Agreed, open_config
 from phalanx.audit.evidence import check_decision, sign_test
+from phalanx.audit.votes import chance, fewest_voters
 from phalanx.errors import LogInconsistent
 from phalanx.gate import GatePolicy, judge
-from phalanx.types import MemberId, Tally
+from phalanx.gate import fewest_voters as fewest_of_the_gate
+from phalanx.types import MemberId, Tally, Vote
 from tests.audit.synthetic_run import REFUSING, config_file
 
 POLICY = GatePolicy(classes=2, f=1)
 AGREED = open_config(config_file("run-1"))
-PASSED = {"passed": True, "test": "overall", "p_value": 15 / 16, "worse": 1, "better": 3, "voters": 4}
+PASSED = {"passed": True, "test": "overall", "p_value": 15 / 16, "worse": 1, "better": 3, "voters": 4, "refused": ()}
 REFUSED = PASSED | REFUSING
 
 
 def check(decision: dict[str, Any], agreed: Agreed = AGREED, *, untried: bool = False) -> None:
-    check_decision(agreed, decision, invited=4, untried=untried)
+    voted = {f"m-{i}" for i in range(decision["voters"])}
+    check_decision(agreed, decision, voted=voted, untried=untried)
 
 
 # --------------------------------------------------------------------------------------------------------- sign test
@@ -63,7 +67,11 @@ COUNTS = st.tuples(st.integers(0, 40), st.integers(0, 40))
 @settings(max_examples=300, deadline=None)
 def test_whatever_the_gate_decides_about_honest_ballots_is_accepted(ballots: Any, own: Any, untried: bool) -> None:
     tallies = [
-        None if row is None else Tally((row[0][0], row[1][0]), (row[0][1], row[1][1]), (80, 80), row[2])
+        None
+        if row is None
+        else Tally(
+            worse=(row[0][0], row[1][0]), better=(row[0][1], row[1][1]), right=(40, 40), total=(80, 80), finite=row[2]
+        )
         for row in (own, *ballots)
     ]
     votes = {MemberId(f"m-{i}"): tally for i, tally in enumerate(tallies[1:]) if tally is not None}
@@ -81,7 +89,7 @@ def test_a_gate_that_was_switched_off_says_so_and_nothing_else() -> None:
     for changes in ({"passed": False}, {"p_value": 0.5}, {"worse": 1}, {"test": "overall"}):
         with pytest.raises(LogInconsistent, match="has the gate accept all"):
             check(logged | changes, off)
-    with pytest.raises(LogInconsistent, match="0 voters, expected 3 to 4"):
+    with pytest.raises(LogInconsistent, match=r"0 voters, config\.json needs 3"):
         check(logged)
 
 
@@ -131,3 +139,96 @@ def test_against_the_initial_model_no_test_of_one_class_refuses() -> None:
     check(decision)
     with pytest.raises(LogInconsistent, match=r"not below 0\.0"):
         check(decision, untried=True)
+
+
+# --------------------------------------------------------------------------------------------------------------- votes
+
+VOTES = open_config(
+    config_file(
+        "run-1", {"gate": {"ballot": "votes"}, "federation": {"members": [f"m-{i}" for i in range(20)], "labels": {}}}
+    )
+)
+VOTE_POLICY = GatePolicy(classes=2, f=1, ballot="votes")
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 5), st.sampled_from([0.01, 0.1, 1e-6]))
+@settings(max_examples=100, deadline=None)
+def test_the_chance_of_so_many_votes_is_scipys_binomial_tail(more: int, against: int, f: int, alpha: float) -> None:
+    voters = f + more
+    expected = float(binom.sf(against - f - 1, more, alpha))
+    assert float(chance(against, voters, f, Fraction(repr(alpha)))) == pytest.approx(expected, rel=1e-8, abs=1e-290)
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.1])
+@pytest.mark.parametrize("significance", [0.001, 1e-6, 0.05])
+@pytest.mark.parametrize("f", [0, 1, 3, 10])
+def test_the_fewest_voters_are_those_of_the_gate_itself(f: int, alpha: float, significance: float) -> None:
+    policy = GatePolicy(classes=2, f=f, ballot="votes", vote_significance=alpha, significance=significance)
+    exact = Fraction(repr(alpha)), Fraction(repr(significance))
+    expected = fewest_of_the_gate(policy)
+    assert fewest_voters(f, *exact, members=1000) == expected
+    assert fewest_voters(f, *exact, members=expected - 1) == expected  # one more than there are: nobody can vote
+
+
+@given(st.lists(st.booleans(), min_size=6, max_size=15), st.none() | st.tuples(COUNTS, COUNTS))
+@settings(max_examples=150, deadline=None)
+def test_whatever_the_gate_decides_about_honest_votes_is_accepted(against: list[bool], own: Any) -> None:
+    votes = {MemberId(f"m-{i}"): Vote(worse=worse, accuracy=10, finite=True) for i, worse in enumerate(against)}
+    tally = None
+    if own is not None:
+        worse, better = zip(*own, strict=True)
+        tally = Tally(worse=worse, better=better, right=(40, 40), total=(80, 80), finite=True)
+    verdict = judge(votes, tally, VOTE_POLICY)
+    logged = {name: getattr(verdict, name) for name in PASSED}
+    check(json.loads(json.dumps(logged)), VOTES)
+
+
+def voted(against: int, voters: int = 10, policy: GatePolicy = VOTE_POLICY) -> dict[str, Any]:
+    """What the gate says of so many votes against."""
+    names = [MemberId(f"m-{i}") for i in range(voters)]
+    verdict = judge({n: Vote(i < against, 10, True) for i, n in enumerate(names)}, None, policy)
+    return {name: getattr(verdict, name) for name in PASSED}
+
+
+def test_two_more_votes_than_liars_are_chance_and_three_are_not() -> None:
+    """P[Bin(9, 0.01) >= 2] is 0.0034 and P[Bin(9, 0.01) >= 3] is 0.00008: the agreed level 0.001 lies between."""
+    for against in range(11):
+        decision = voted(against)
+        assert decision["passed"] == (against < 4)
+        check(decision, VOTES)
+
+
+@pytest.mark.parametrize(("against", "changes", "why"), [
+    (3, {"passed": False}, "passed is False, config.json does not refuse at 3 of 10 votes against"),
+    (4, {"passed": True}, "passed is True, config.json refuses at 4 of 10 votes against"),
+    (4, {"worse": 3, "better": 7, "passed": True}, "records p = "),
+    (4, {"worse": 3}, "3 votes against and 6 not, of 10 voters"),
+    (0, {"p_value": 0.5}, "records p = 0.5, 0 of 10 votes against give 1.0"),
+    (0, {"test": "overall"}, "rests on 'overall', config.json has the gate count votes"),
+    (0, {"test": "own held-out data: overall", "p_value": 1.0, "worse": 0}, "passed by 'own held-out data: overall'"),
+])  # fmt: skip
+def test_a_decision_by_votes_cannot_say(against: int, changes: dict[str, Any], why: str) -> None:
+    check(voted(against), VOTES)
+    with pytest.raises(LogInconsistent, match=why):
+        check(voted(against) | changes, VOTES)
+
+
+def test_a_chance_of_exactly_the_significance_refuses() -> None:
+    """One vote of one, at α = 0.1 and significance 0.1: equal as decimals, whatever float64 makes of them."""
+    policy = GatePolicy(classes=2, f=0, ballot="votes", vote_significance=0.1, significance=0.1)
+    gate = {"ballot": "votes", "f": 0, "vote_significance": 0.1, "significance": 0.1}
+    decision = voted(1, 1, policy)
+    assert not decision["passed"]
+    check(decision, open_config(config_file("run-1", {"gate": gate})))
+
+
+def test_a_gate_that_was_agreed_to_count_examples_cannot_count_votes() -> None:
+    with pytest.raises(LogInconsistent, match="rests on 'votes', which is no test of the gate"):
+        check(voted(0))
+
+
+def test_fewer_votes_than_the_honest_need_to_refuse_are_no_decision() -> None:
+    assert VOTES.min_voters == fewest_of_the_gate(VOTE_POLICY) > AGREED.min_voters
+    few = VOTES.min_voters - 1
+    with pytest.raises(LogInconsistent, match=f"{few} voters, config.json needs {VOTES.min_voters}"):
+        check({**voted(0), "voters": few, "better": few}, VOTES)

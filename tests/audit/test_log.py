@@ -28,7 +28,11 @@ def test_a_log_built_again_from_its_leaves_goes_on_as_if_it_had_never_stopped(cr
 
 def test_the_log_gives_each_entry_its_index() -> None:
     log = Log()
-    assert [json.loads(log.append(entries.finished(Moment(7))))["index"] for _ in range(3)] == [0, 1, 2]
+    assert [json.loads(log.append(entries.finished(Moment(7), selection_seed=None)))["index"] for _ in range(3)] == [
+        0,
+        1,
+        2,
+    ]
 
 
 def test_an_entry_that_is_refused_leaves_the_log_as_it_was() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from phalanx.audit.blame import require
 from phalanx.audit.epsilon import epsilon_of
 from phalanx.audit.federation import Federation, is_id
+from phalanx.audit.votes import decimal, fewest_voters
 from phalanx.canonical import decode
 from phalanx.errors import NotCanonical
 
@@ -23,6 +24,17 @@ _EXTRA_ROWS = {  # a rule that tolerates f needs 2f + this many rows
     "trimmed-mean": 1, "median": 1, "caf": 1, "nnm": 1, "arc": 1, "krum": 3, "multi-krum": 3,
 }  # fmt: skip
 _STEPS = ("norm-clip", "nnm", "arc")  # what may stand before a rule
+_POLICIES = ("all", "uniform", "poisson", "stratified")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Who is asked: `size` is of the policies uniform and stratified, `rate` of poisson; the others have None."""
+
+    policy: str
+    size: int | None
+    rate: float | None
+    min_cohort: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,11 +43,16 @@ class Agreed:
 
     federation: str
     members: frozenset[str]
+    labels: Mapping[str, str]  # of the members that have one
     weight_cap: float
     rounds: int
+    selection: Selection
     rule: str
     min_rows: int
     privacy: Mapping[str, Any] | None
+    liars: int  # among the voters
+    ballot: str  # counts or votes
+    vote_significance: float
     significance: float
     class_significance: float
     min_voters: int
@@ -47,36 +64,54 @@ def open_config(data: bytes) -> Agreed:
     outer = decode(data)
     if not isinstance(outer, dict):
         raise NotCanonical("expected an object")
-    names = ("federation", "run", "aggregation", "gate")
-    federation, run, aggregation, gate = (_field(outer, name, _is_table) for name in names)
+    names = ("federation", "run", "selection", "aggregation", "gate")
+    federation, run, selection, aggregation, gate = (_field(outer, name, _is_table) for name in names)
     rule, min_rows = _rule(aggregation)
     if (stated := _field(outer, "rule", _is_text)) != rule:
         raise NotCanonical(f"rule is {stated!r}, its aggregation table says {rule!r}")
-    f = _field(gate, "f", lambda value: value is None or _is_count(value), "gate.")
+    liars: int | None = _field(gate, "f", lambda value: value is None or _is_count(value), "gate.")
+    liars = aggregation["f"] if liars is None else liars
+    ballot: str = _field(gate, "ballot", lambda value: _is_text(value) and value in ("counts", "votes"), "gate.")
+    alpha: float = _field(gate, "vote_significance", lambda value: _is_share(value) and value <= 0.1, "gate.")
+    significance: float = _field(gate, "significance", _is_share, "gate.")
+    members = _field(federation, "members", _is_members, "federation.")
+    labels = _field(federation, "labels", _is_labels, "federation.")
+    if strangers := sorted(labels.keys() - set(members)):
+        raise NotCanonical(f"federation.labels names {strangers}, who are no members")
     accept_all: bool = _field(gate, "unsafe_accept_all", lambda value: isinstance(value, bool), "gate.")
+    min_voters = 2 * liars + 1
+    if ballot == "votes":
+        min_voters = fewest_voters(liars, decimal(alpha), decimal(significance), len(members))
     return Agreed(
         federation=_field(federation, "name", is_id, "federation."),
-        members=frozenset(_field(federation, "members", _is_members, "federation.")),
+        members=frozenset(members),
+        labels=labels,
         weight_cap=_field(federation, "weight_cap", _is_share, "federation."),
-        rounds=_field(run, "rounds", lambda value: _is_count(value) and value >= 1, "run."),
+        rounds=_field(run, "rounds", _is_whole, "run."),
+        selection=_selection(selection),
         rule=rule,
         min_rows=min_rows,
         privacy=_privacy(_field(outer, "privacy", lambda value: value is None or _is_table(value))),
-        significance=_field(gate, "significance", _is_share, "gate."),
+        liars=liars,
+        ballot=ballot,
+        vote_significance=alpha,
+        significance=significance,
         class_significance=_field(gate, "class_significance", lambda v: v == 0 or _is_share(v), "gate."),
-        min_voters=0 if accept_all else 2 * (aggregation["f"] if f is None else f) + 1,
+        min_voters=0 if accept_all else min_voters,
         accept_all=accept_all,
     )
 
 
 def check_roster(agreed: Agreed, federation: Federation) -> None:
-    """Raises LogInconsistent unless federation.json has the name, the members and the cap that were agreed."""
+    """Raises LogInconsistent unless federation.json has the name, members, cap and labels that were agreed."""
     require(federation.id == agreed.federation, f"is of {federation.id!r}, config.json of {agreed.federation!r}")
     odd = sorted(federation.members.keys() ^ agreed.members)
     require(not odd, f"lists other members than config.json: {odd} are in one of both alone")
     for name, member in federation.members.items():
         found, expected = member.weight_cap, agreed.weight_cap
         require(found == expected, f"weight_cap of {name} is {found!r}, config.json says {expected!r}")
+        label = agreed.labels.get(name, "")
+        require(member.label == label, f"the label of {name} is {member.label!r}, config.json says {label!r}")
 
 
 def check_plan(agreed: Agreed, plan: Mapping[str, Any] | None) -> None:
@@ -118,6 +153,18 @@ def _rule(table: Mapping[str, Any]) -> tuple[str, int]:
     return " >> ".join(words), rows
 
 
+def _selection(table: Mapping[str, Any]) -> Selection:
+    """A number that the policy does not use is refused: it would promise what nobody does."""
+    policy = _field(table, "policy", lambda value: _is_text(value) and value in _POLICIES, "selection.")
+    sized, rated = policy in ("uniform", "stratified"), policy == "poisson"
+    return Selection(
+        policy=policy,
+        size=_field(table, "size", _is_whole if sized else _is_none, "selection."),
+        rate=_field(table, "rate", _is_share if rated else _is_none, "selection."),
+        min_cohort=_field(table, "min_cohort", _is_whole, "selection."),
+    )
+
+
 def _privacy(table: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     if table is None:
         return None
@@ -151,6 +198,14 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 0
 
 
+def _is_whole(value: Any) -> bool:
+    return _is_count(value) and bool(value >= 1)
+
+
+def _is_none(value: Any) -> bool:
+    return value is None
+
+
 def _is_positive(value: Any) -> bool:
     return type(value) in (int, float) and value > 0
 
@@ -165,6 +220,10 @@ def _is_steps(value: Any) -> bool:
 
 def _is_rule(value: Any) -> bool:
     return isinstance(value, str) and value in ("mean", *_EXTRA_ROWS) and value not in _STEPS
+
+
+def _is_labels(value: Any) -> bool:
+    return isinstance(value, dict) and all(_is_text(label) for label in value.values())
 
 
 def _is_members(value: Any) -> bool:

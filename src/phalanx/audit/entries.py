@@ -1,13 +1,18 @@
 """What the log says, one function for each kind of entry. `Log.append` gives an entry its index.
 
     log     = genesis release attempt* [finished | stopped]
-    attempt = round-open [charge] [updates [cohort [[charge] aggregate [decision [release]]]]] [attempt-failed]
+    attempt = attempt-failed | opened [attempt-failed]
+    opened  = round-open [charge] [updates [cohort [[charge] aggregate [ballots] [decision [release]]]]]
 
 Rounds and attempts count from 1; genesis and the release of version 0, the initial model, carry round 0 and attempt 0.
 A `release` stands exactly where the decision passed. `attempt-failed` ends an attempt before its decision; the same
-round then opens again with the next attempt. `finished` stands between rounds, `stopped` also inside one; both carry
-the round and attempt last opened. With a privacy plan of unit example every attempt opens with its charge, since
-members charge before they train; with unit member the charge stands before the aggregate that has the noise.
+round then opens again with the next attempt. It stands alone where the policy poisson drew too few members to ask.
+`ballots` stands before every decision, but for a gate that was switched off and accepts all without a vote. `finished`
+stands between rounds, `stopped` also inside one; both carry the round and attempt of the entry before. With a privacy
+plan of unit example every attempt opens with its charge, since members charge before they train; with unit member the
+charge stands before the aggregate that has the noise.
+
+Where members are selected by chance, genesis commits to the secret seed of all draws and the last entry reveals it.
 
 Hashes are 64 hexadecimal characters. `audit.grammar` checks all of this again and shares nothing with this file.
 """
@@ -36,6 +41,14 @@ class PrivacyPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class SelectionPlan:
+    """By which policy of chance members are selected, and the hash that commits to the secret seed of all draws."""
+
+    policy: str
+    commitment: str
+
+
+@dataclass(frozen=True, slots=True)
 class Moment:
     """When an entry was made (unix seconds), and in which attempt of which round."""
 
@@ -45,8 +58,11 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
-class LoggedUpdate:
-    """A member's signed update as the log knows it: its manifest's hash, and the signature over it and the binding."""
+class LoggedAnswer:
+    """A member's signed update or ballot as the log knows it: its manifest's hash, and the signature over it.
+
+    Never its content. What is signed besides the hash is the attempt's binding, under the answer's kind.
+    """
 
     member: MemberId
     receipt: str
@@ -55,11 +71,12 @@ class LoggedUpdate:
 
 def genesis(
     at: Moment, *, federation: str, run: str, roster: str, config: str, operator: str, model: str,
-    privacy: PrivacyPlan | None,
+    privacy: PrivacyPlan | None, selection: SelectionPlan | None,
 ) -> Entry:  # fmt: skip
     """The first entry. `roster` is digest("file", federation.json), `operator` the operator's fingerprint.
 
-    `config` is digest("config", config.json), `model` the hash of the initial parameters.
+    `config` is digest("config", config.json), `model` the hash of the initial parameters. `selection` is None where
+    every admitted member is asked.
     """
     plan = None if privacy is None else {
         "delta": privacy.delta,
@@ -71,6 +88,7 @@ def genesis(
     return _entry(
         "genesis", at, federation=federation, run=run, roster=roster, config=config, operator=operator, model=model,
         privacy=plan,
+        selection=None if selection is None else {"commitment": selection.commitment, "policy": selection.policy},
     )  # fmt: skip
 
 
@@ -82,12 +100,9 @@ def round_open(time: int, *, binding: Binding, round_key: str, rule: str, invite
     )  # fmt: skip
 
 
-def updates(at: Moment, received: Iterable[LoggedUpdate]) -> Entry:
+def updates(at: Moment, received: Iterable[LoggedAnswer]) -> Entry:
     """The signed updates that arrived, one a member."""
-    rows = sorted(received, key=lambda update: update.member)
-    return _entry(
-        "updates", at, updates=[{"member": u.member, "receipt": u.receipt, "signature": u.signature} for u in rows]
-    )  # fmt: skip
+    return _entry("updates", at, updates=_signed_rows(received))
 
 
 def cohort(
@@ -127,6 +142,15 @@ def aggregate(at: Moment, *, rule: str, vector: str, l2_sensitivity: float | Non
     return _entry("aggregate", at, rule=rule, vector=vector, l2_sensitivity=l2_sensitivity)
 
 
+def ballots(at: Moment, received: Iterable[LoggedAnswer], *, candidate: str) -> Entry:
+    """Who voted on the candidate with this parameters hash: the signed ballots that arrived, one a member.
+
+    Also those of members whose ballot the decision then refuses, as bad or because they signed two different ones:
+    a decision's voters are exactly the members here, less those whom it refuses as bad-ballot or duplicate.
+    """
+    return _entry("ballots", at, ballots=_signed_rows(received), candidate=candidate)
+
+
 def decision(at: Moment, *, verdict: Verdict, candidate: str) -> Entry:
     """What the gate decided about the candidate with this parameters hash, and its evidence."""
     return _entry(
@@ -153,18 +177,30 @@ def attempt_failed(at: Moment, *, reason: str) -> Entry:
     return _entry("attempt-failed", at, reason=reason)
 
 
-def finished(at: Moment) -> Entry:
-    """The run did all its rounds."""
-    return _entry("finished", at)
+def finished(at: Moment, *, selection_seed: bytes | None) -> Entry:
+    """The run did all its rounds. `selection_seed` is what genesis committed to, None where it did not."""
+    return _entry("finished", at, selection_seed=_hex(selection_seed))
 
 
-def stopped(at: Moment, *, reason: str, refusals: int) -> Entry:
-    """The run ended early, and why. `refusals` counts the candidates that the gate refused in the whole run."""
-    return _entry("stopped", at, reason=reason, refusals=refusals)
+def stopped(at: Moment, *, reason: str, refusals: int, selection_seed: bytes | None) -> Entry:
+    """The run ended early, and why. `refusals` counts the candidates that the gate refused in the whole run.
+
+    `selection_seed` as in `finished`: no draw comes after this one either.
+    """
+    return _entry("stopped", at, reason=reason, refusals=refusals, selection_seed=_hex(selection_seed))
 
 
 def _entry(kind: str, at: Moment, **fields: Any) -> Entry:
     return {"kind": kind, "time": at.time, "round": at.round, "attempt": at.attempt, **fields}
+
+
+def _signed_rows(received: Iterable[LoggedAnswer]) -> list[Entry]:
+    rows = sorted(received, key=lambda answer: answer.member)
+    return [{"member": row.member, "receipt": row.receipt, "signature": row.signature} for row in rows]
+
+
+def _hex(seed: bytes | None) -> str | None:
+    return None if seed is None else seed.hex()
 
 
 def _refusals(refused: Iterable[Refusal]) -> list[Entry]:

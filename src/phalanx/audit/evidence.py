@@ -1,43 +1,68 @@
 """Whether a decision follows from its own evidence: the counts that the log holds, and what config.json demands.
 
-The log holds no ballots, so the counts are the operator's word. What they must not do is say something else than the
-decision that rests on them.
+The log says who voted, under each voter's own signature, and not what: the counts are the operator's word. What they
+must not do is name other voters than the log holds, or say something else than the decision that rests on them.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from phalanx.audit.agreed import Agreed
 from phalanx.audit.blame import require
+from phalanx.audit.votes import chance, decimal
 
 _OWN = "own held-out data: "
 _CLASS = re.compile(r"class (0|[1-9][0-9]{0,8})")
 _NOT_FINITE = re.compile(r"non-finite outputs at (0|[1-9][0-9]{0,8}) of (0|[1-9][0-9]{0,8}) voters")
 _BALLOT = 100_000  # examples that one ballot may speak for
 _EXACT = 2000  # up to so many examples the tail is summed in integers
+_SPOILT = ("bad-ballot", "duplicate")  # reasons that only a member's own signed ballots give
 _CLOSE = 1e-9  # relative; a recorded p is exact to the last bits, and the sum below to 1e-11
 
 
-def check_decision(agreed: Agreed, entry: Mapping[str, Any], *, invited: int, untried: bool) -> None:
-    """Raises LogInconsistent unless the decision in `entry` follows from its test, p-value and counts.
+def check_decision(agreed: Agreed, entry: Mapping[str, Any], *, voted: Set[str], untried: bool) -> None:
+    """Raises LogInconsistent unless the decision in `entry` follows from its voters, test, p-value and counts.
 
-    `invited` members could vote. With `untried`, the incumbent is the initial model, which no test of one class judges.
+    `voted` are the members whose signed ballots the log holds. With `untried`, the incumbent is the initial model,
+    which no test of one class judges.
     """
     test, passed, voters, p = entry["test"], entry["passed"], entry["voters"], entry["p_value"]
     counts = entry["worse"], entry["better"]
-    require(agreed.min_voters <= voters <= invited, f"{voters} voters, expected {agreed.min_voters} to {invited}")
+    spoilt = {row["member"] for row in entry["refused"] if row["reason"] in _SPOILT}
+    unsigned, counted = sorted(spoilt - voted), len(voted - spoilt)
+    require(not unsigned, f"refuses ballots that the log does not hold: {unsigned}")
+    require(voters == counted, f"{voters} voters, the log holds {counted} ballots that count")
+    require(voters >= agreed.min_voters, f"{voters} voters, config.json needs {agreed.min_voters}")
     if agreed.accept_all:
         found = (test, passed, p, *counts)
         require(found == ("unsafe-accept-all", True, 1, 0, 0), f"config.json has the gate accept all, found {found}")
     elif (broken := _NOT_FINITE.fullmatch(test)) is not None:
         possible = int(broken[1]) <= voters == int(broken[2])
         require(possible and (passed, p, *counts) == (False, 0, 0, 0), f"{test!r} with another verdict than refused")
+    elif agreed.ballot == "votes" and not test.startswith(_OWN):
+        _check_votes(agreed, entry)
     else:
         _check_sign_test(agreed, entry, untried)
+
+
+def _check_votes(agreed: Agreed, entry: Mapping[str, Any]) -> None:
+    """`worse` votes against the candidate, `better` not."""
+    test, passed, voters, p = entry["test"], entry["passed"], entry["voters"], entry["p_value"]
+    worse, better = entry["worse"], entry["better"]
+    require(test == "votes", f"rests on {test!r}, config.json has the gate count votes")
+    require(worse + better == voters, f"{worse} votes against and {better} not, of {voters} voters")
+    exact = chance(worse, voters, agreed.liars, decimal(agreed.vote_significance))
+    require(
+        math.isclose(p, exact, rel_tol=_CLOSE, abs_tol=1e-300),
+        f"records p = {p!r}, {worse} of {voters} votes against give {float(exact)!r}",
+    )
+    refuses = exact <= decimal(agreed.significance)
+    verdict = "refuses" if refuses else "does not refuse"
+    require(passed != refuses, f"passed is {passed}, config.json {verdict} at {worse} of {voters} votes against")
 
 
 def _check_sign_test(agreed: Agreed, entry: Mapping[str, Any], untried: bool) -> None:

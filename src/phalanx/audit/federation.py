@@ -15,17 +15,19 @@ from phalanx.canonical import decode, encode
 from phalanx.signing import verify
 
 ID = re.compile(r"[a-z0-9-]{1,63}")
+_LABEL = re.compile(r"[a-z0-9-]{0,63}")
 _PUBLIC = re.compile(r"[0-9a-f]{64}")
 _DECIMAL = re.compile(r"(0\.[0-9]{1,20}|1|1\.0{1,20})")
 
 
 @dataclass(frozen=True, slots=True)
 class AuditedMember:
-    """One organisation: public key (hex), the largest weight it may have, and whether it may not take part."""
+    """One organisation: public key (hex), the largest weight it may have, whether it may not take part, its group."""
 
     public: str
     weight_cap: float
     revoked: bool
+    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,11 @@ class Federation:
     id: str
     operator: str
     members: Mapping[str, AuditedMember]
+
+    @property
+    def admitted(self) -> tuple[str, ...]:
+        """Who may take part, sorted: all that are not revoked."""
+        return tuple(name for name, member in self.members.items() if not member.revoked)
 
 
 def open_federation(data: bytes) -> Federation:
@@ -63,12 +70,15 @@ def _members(rows: Any) -> dict[str, AuditedMember]:
     members: dict[str, AuditedMember] = {}
     last = ""
     for row in rows:
-        require(_object(row, "id", "public", "revoked", "weight_cap"), "a member has other fields than it should")
+        fields = ("id", "label", "public", "revoked", "weight_cap")
+        require(_object(row, *fields), "a member has other fields than it should")
         name, public = row["id"], row["public"]
         require(is_id(name) and name > last, f"member {name!r} is no id, or out of order")
         require(isinstance(public, str) and _PUBLIC.fullmatch(public) is not None, f"the key of {name} is no key")
         require(isinstance(row["revoked"], bool), f"revoked of {name} is {row['revoked']!r}")
-        members[name] = AuditedMember(public, _cap(row["weight_cap"], name), row["revoked"])
+        label = row["label"]
+        require(isinstance(label, str) and _LABEL.fullmatch(label) is not None, f"the label of {name} is {label!r}")
+        members[name] = AuditedMember(public, _cap(row["weight_cap"], name), row["revoked"], label)
         last = name
     require(len({m.public for m in members.values()}) == len(members), "two members have the same key")
     return members

@@ -3,8 +3,8 @@
 A state machine over the entries, written from the words of the log and not from the code that writes it. An operator
 who holds the signing key can sign any log; what it can't do is sign one that breaks these rules and have it verify:
 a release without a passed decision, a weight above its cap, a revoked member, an ε below what the noise allows, an
-update counted twice, a member that was asked and then left out without a reason, or a run that config.json does not
-describe.
+update counted twice, a member that was asked and then left out without a reason, a cohort that its seed does not name,
+a voter that signed no ballot, or a run that config.json does not describe.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from phalanx.audit.epsilon import epsilon_of
 from phalanx.audit.evidence import check_decision
 from phalanx.audit.federation import Federation
 from phalanx.audit.schema import check_shape
+from phalanx.audit.selection import LoggedCohort, check_commitment, check_invited, check_seed
 from phalanx.canonical import decode
 from phalanx.signing import fingerprint
 
@@ -36,7 +37,8 @@ _NEXT: dict[str, frozenset[str]] = {  # what may follow, unless a rule below say
     "updates": _IN_ATTEMPT | {"cohort"},
     "cohort": _IN_ATTEMPT | {"aggregate"},
     "charge": _IN_ATTEMPT | {"aggregate"},
-    "aggregate": _IN_ATTEMPT | {"decision"},
+    "aggregate": _IN_ATTEMPT | {"ballots"},
+    "ballots": _IN_ATTEMPT | {"decision"},
     "decision": _AFTER_ROUND,
     "attempt-failed": frozenset({"round-open", "stopped"}),
     "finished": frozenset(),
@@ -56,9 +58,14 @@ class Folder:
 
 @dataclass(frozen=True, slots=True)
 class LoggedSignature:
-    """A member's signature that entry `index` holds, in the attempt with this binding. Not verified by the grammar."""
+    """A member's signature that entry `index` of `entry_kind` holds. Not verified by the grammar.
+
+    It is made for the purpose `purpose`, in the attempt with this binding.
+    """
 
     index: int
+    entry_kind: str
+    purpose: str
     binding: Mapping[str, Any]
     member: str
     receipt: str
@@ -84,6 +91,8 @@ class History:
     folder: Folder
     run: str = ""
     plan: Mapping[str, Any] = field(default_factory=dict)  # empty: nothing was promised
+    committed: Mapping[str, Any] | None = None  # to a seed of selection
+    cohorts: list[LoggedCohort] = field(default_factory=list)
     last: Mapping[str, Any] = field(default_factory=lambda: {"kind": "", "time": 0, "round": 0, "attempt": 0})
     may_follow: frozenset[str] = _NEXT[""]
     entries: int = 0
@@ -93,6 +102,8 @@ class History:
     sent: frozenset[str] = frozenset()
     accepted: tuple[str, ...] = ()
     charged: frozenset[str] = frozenset()
+    voted: frozenset[str] = frozenset()
+    judged: str = ""  # the candidate that they voted on
     candidate: str = ""
     releases: list[LoggedRelease] = field(default_factory=list)
     signatures: list[LoggedSignature] = field(default_factory=list)
@@ -120,14 +131,22 @@ def walk(leaves: Sequence[bytes], folder: Folder) -> History:
 
 def _order(history: History, entry: Mapping[str, Any]) -> None:
     kind, last = entry["kind"], history.last
-    require(kind in history.may_follow, f"may not follow {last['kind'] or 'nothing'!r}")
+    begins = "round-open" in history.may_follow and (kind == "round-open" or _asks_nobody(history, kind))
+    require(begins or kind in history.may_follow, f"may not follow {last['kind'] or 'nothing'!r}")
     require(entry["time"] >= last["time"], f"time {entry['time']} is before that of the entry before, {last['time']}")
     expected = (last["round"], last["attempt"])
-    if kind == "round-open":
+    if begins:
         expected = (expected[0], expected[1] + 1) if last["kind"] == "attempt-failed" else (expected[0] + 1, 1)
     found = (entry["round"], entry["attempt"])
     require(found == expected, f"is of round and attempt {found}, expected {expected}")
+    rounds = history.folder.agreed.rounds
+    require(entry["round"] <= rounds, f"round {entry['round']}, config.json has {rounds}")
     history.may_follow = _NEXT[kind]
+
+
+def _asks_nobody(history: History, kind: str) -> bool:
+    """Whether this is an attempt that failed before it opened. Only the policy poisson can draw too few."""
+    return kind == "attempt-failed" and history.folder.agreed.selection.policy == "poisson"
 
 
 def _first_time(history: History, what: str, value: str) -> None:
@@ -144,6 +163,8 @@ def _genesis(history: History, entry: Mapping[str, Any]) -> None:
     operator = fingerprint(folder.federation.operator)
     require(entry["operator"] == operator, f"names operator {entry['operator']!r}, federation.json {operator}")
     check_plan(folder.agreed, entry["privacy"])
+    check_commitment(folder.agreed.selection, entry["selection"])
+    history.committed = entry["selection"]
     history.run, history.plan, history.candidate = entry["run"], entry["privacy"] or {}, entry["model"]
     history.epsilon = history.epsilon_recorded = 0.0 if history.plan else None
 
@@ -157,12 +178,12 @@ def _round_open(history: History, entry: Mapping[str, Any]) -> None:
     odd = sorted(name for name, value in entry["binding"].items() if value != expected[name])
     require(not odd, f"bound to other values than the run has: {odd}")
     _first_time(history, "nonce", entry["binding"]["nonce"])
-    rounds, rule = folder.agreed.rounds, folder.agreed.rule
-    require(entry["round"] <= rounds, f"round {entry['round']}, config.json has {rounds}")
+    rule = folder.agreed.rule
     require(entry["rule"] == rule, f"rule {entry['rule']!r}, config.json says {rule!r}")
     _may_take_part(history, entry["invited"])
-    lost = sorted(n for n, m in folder.federation.members.items() if not m.revoked and n not in entry["invited"])
-    require(not lost, f"not invited, though on the roster and not revoked: {lost}")
+    check_invited(folder.federation, folder.agreed.selection, entry["invited"])
+    cohort = LoggedCohort(entry["index"], entry["round"], entry["attempt"], tuple(entry["invited"]))
+    history.cohorts.append(cohort)
     history.opened = entry
     if history.plan.get("unit") == "example":  # members charge before they train: a failed attempt has cost them too
         history.may_follow = frozenset({"charge"})
@@ -179,11 +200,18 @@ def _updates(history: History, entry: Mapping[str, Any]) -> None:
     invited = frozenset(history.opened["invited"])
     for row in entry["updates"]:
         require(row["member"] in invited, f"{row['member']} was not invited")
-        _first_time(history, "receipt", row["receipt"])
-        history.signatures.append(LoggedSignature(entry["index"], history.opened["binding"], **row))
-    history.sent = frozenset(row["member"] for row in entry["updates"])
+    history.sent = _signers(history, entry, "update", history.opened["binding"]["model"])
     uncharged = sorted(history.sent - history.charged) if history.plan.get("unit") == "example" else []
     require(not uncharged, f"trained, but not charged: {uncharged}")
+
+
+def _signers(history: History, entry: Mapping[str, Any], purpose: str, model: str) -> frozenset[str]:
+    """The members whose signed answers about `model` the `entry` holds, one each; no receipt was in the log before."""
+    kind, binding = entry["kind"], history.opened["binding"] | {"model": model}
+    for row in entry[kind]:
+        _first_time(history, "receipt", row["receipt"])
+        history.signatures.append(LoggedSignature(entry["index"], kind, purpose, binding, **row))
+    return frozenset(row["member"] for row in entry[kind])
 
 
 def _cohort(history: History, entry: Mapping[str, Any]) -> None:
@@ -244,11 +272,22 @@ def _aggregate(history: History, entry: Mapping[str, Any]) -> None:
     require(found >= agreed.min_rows, f"an aggregate of {found} updates, {agreed.rule} needs {agreed.min_rows}")
     central = history.plan.get("unit") == "member"
     require(not central or entry["l2_sensitivity"] is not None, "central noise for an unknown l2 sensitivity")
+    if agreed.accept_all:  # then nobody is asked to vote
+        history.may_follow = _IN_ATTEMPT | {"decision"}
+
+
+def _ballots(history: History, entry: Mapping[str, Any]) -> None:
+    """Every admitted member may vote, also one that was not selected to train. It signs which candidate it judged."""
+    _may_take_part(history, [row["member"] for row in entry["ballots"]])
+    history.voted = _signers(history, entry, "ballot", entry["candidate"])
+    history.judged = entry["candidate"]
 
 
 def _decision(history: History, entry: Mapping[str, Any]) -> None:
     untried = len(history.releases) == 1
-    check_decision(history.folder.agreed, entry, invited=len(history.opened["invited"]), untried=untried)
+    check_decision(history.folder.agreed, entry, voted=history.voted, untried=untried)
+    if history.judged:  # "" where the gate was switched off and nobody was asked
+        require(entry["candidate"] == history.judged, f"of {entry['candidate']}, the ballots judge {history.judged}")
     history.decided += 1
     history.refused_candidates += not entry["passed"]
     history.candidate = entry["candidate"]
@@ -266,18 +305,27 @@ def _release(history: History, entry: Mapping[str, Any]) -> None:
     )
 
 
+def _attempt_failed(history: History, entry: Mapping[str, Any]) -> None:
+    found = entry["round"], entry["attempt"]
+    if found != (history.opened.get("round"), history.opened.get("attempt")):
+        history.cohorts.append(LoggedCohort(entry["index"], *found, None))
+
+
 def _stopped(history: History, entry: Mapping[str, Any]) -> None:
     expected = history.refused_candidates
     require(entry["refusals"] == expected, f"counts {entry['refusals']} refused candidates, the log holds {expected}")
+    _reveal(history, entry)
 
 
 def _finished(history: History, entry: Mapping[str, Any]) -> None:
     rounds = history.folder.agreed.rounds
     require(history.decided == rounds, f"after {history.decided} closed rounds, config.json has {rounds}")
+    _reveal(history, entry)
 
 
-def _nothing_more(history: History, entry: Mapping[str, Any]) -> None:
-    """Shape and order say it all."""
+def _reveal(history: History, entry: Mapping[str, Any]) -> None:
+    folder = history.folder
+    check_seed(folder.federation, folder.agreed.selection, history.committed, entry["selection_seed"], history.cohorts)
 
 
 _RULES: dict[str, Callable[[History, Mapping[str, Any]], None]] = {
@@ -287,9 +335,10 @@ _RULES: dict[str, Callable[[History, Mapping[str, Any]], None]] = {
     "cohort": _cohort,
     "charge": _charge,
     "aggregate": _aggregate,
+    "ballots": _ballots,
     "decision": _decision,
     "release": _release,
-    "attempt-failed": _nothing_more,
+    "attempt-failed": _attempt_failed,
     "finished": _finished,
     "stopped": _stopped,
 }

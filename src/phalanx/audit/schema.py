@@ -67,13 +67,26 @@ def _is_weights(value: Any) -> bool:
     return isinstance(value, dict) and all(_is_number(weight) for weight in value.values())
 
 
-def _is_updates(value: Any) -> bool:
+def _is_signed_rows(value: Any) -> bool:
     return (
         isinstance(value, list)
         and all(isinstance(row, dict) and row.keys() == {"member", "receipt", "signature"} for row in value)
         and _is_ids([row["member"] for row in value])
         and all(_is_hash(row["receipt"]) and _is_text(row["signature"]) for row in value)
     )
+
+
+def _is_commitment(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, dict)
+        and value.keys() == {"commitment", "policy"}
+        and _is_text(value["policy"])
+        and _is_hash(value["commitment"])
+    )
+
+
+def _is_seed(value: Any) -> bool:
+    return value is None or _is_hash(value)  # 32 bytes in hexadecimal too
 
 
 def _is_binding(value: Any) -> bool:
@@ -106,10 +119,10 @@ def _is_plan(value: Any) -> bool:
 FIELDS: Mapping[str, dict[str, Callable[[Any], bool]]] = {
     "genesis": {
         "federation": is_id, "run": is_id, "roster": _is_hash, "config": _is_hash, "operator": _is_text,
-        "model": _is_hash, "privacy": _is_plan,
+        "model": _is_hash, "privacy": _is_plan, "selection": _is_commitment,
     },
     "round-open": {"binding": _is_binding, "round_key": _is_hash, "rule": _is_text, "invited": _is_ids},
-    "updates": {"updates": _is_updates},
+    "updates": {"updates": _is_signed_rows},
     "cohort": {"accepted": _is_ids, "refused": _is_refusals, "weights": _is_weights},
     "charge": {
         "unit": _is_text, "noise_multiplier": _is_number, "delta": _is_number, "epsilon": _is_number,
@@ -119,6 +132,7 @@ FIELDS: Mapping[str, dict[str, Callable[[Any], bool]]] = {
         "rule": _is_text, "vector": _is_hash,
         "l2_sensitivity": lambda value: value is None or (_is_number(value) and value >= 0),
     },
+    "ballots": {"ballots": _is_signed_rows, "candidate": _is_hash},
     "decision": {
         "passed": lambda value: isinstance(value, bool), "test": _is_text,
         "p_value": lambda value: _is_number(value) and 0 <= value <= 1,
@@ -126,7 +140,7 @@ FIELDS: Mapping[str, dict[str, Callable[[Any], bool]]] = {
     },
     "release": {"version": _is_count, "parameters": _is_hash, "file": _is_hash},
     "attempt-failed": {"reason": _is_text},
-    "finished": {},
-    "stopped": {"reason": _is_text, "refusals": _is_count},
+    "finished": {"selection_seed": _is_seed},
+    "stopped": {"reason": _is_text, "refusals": _is_count, "selection_seed": _is_seed},
 }  # fmt: skip
 ALWAYS = {"attempt": _is_count, "index": _is_count, "round": _is_count, "time": _is_count}

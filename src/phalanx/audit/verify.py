@@ -33,7 +33,9 @@ class Verification:
     """What was proven. `rounds` were opened, `decided` by the gate, `passed` of these released.
 
     `epsilon` is recomputed from the log, exact, for the party that spent most (None: the run had no privacy plan);
-    `epsilon_recorded` is the log's own. `refused` counts answers that did not count, by (member, reason).
+    `epsilon_recorded` is the log's own. `selection` is the policy by which members were asked, `selection_proven`
+    whether every cohort is the one that it names: while a run that draws goes on, its seed is secret, and this is
+    False. `refused` counts answers that did not count, by (member, reason).
     """
 
     federation: str
@@ -52,6 +54,8 @@ class Verification:
     delta: float | None
     finished: bool
     stopped: str | None
+    selection: str
+    selection_proven: bool
     refused: tuple[tuple[str, str, int], ...]
 
     def lines(self) -> tuple[str, ...]:
@@ -66,6 +70,7 @@ class Verification:
             "releases: version 0, which nobody tried, and one for each candidate that passed",
             self._ending(),
             f"model: version {self.version}, {self.model}",
+            self._selection(),
             self._privacy(),
             *(f"not counted: {member}, {reason}, {times} times" for member, reason, times in self.refused),
         )
@@ -74,6 +79,14 @@ class Verification:
         if self.stopped is not None:  # the operator's words, on somebody else's terminal
             return "run stopped: " + "".join(c if c.isprintable() else "?" for c in self.stopped)
         return "run finished" if self.finished else "run not finished"
+
+    def _selection(self) -> str:
+        if self.selection == "all":
+            return "selection: every admitted member was asked in every attempt"
+        found = (
+            "the revealed seed gives every cohort" if self.selection_proven else "not checked, its seed is secret yet"
+        )
+        return f"selection: {self.selection}, {found}"
 
     def _privacy(self) -> str:
         if self.epsilon is None or self.epsilon_recorded is None:
@@ -106,9 +119,9 @@ def verify_run(files: Mapping[str, bytes], trust: str | None) -> Verification:
     require(head.origin == expected, f"{CHECKPOINT}: of the log {head.origin!r}, expected {expected!r}")
     _check_releases(files, history)
     for signed in history.signatures:
-        with naming(f"{LOG} entry {signed.index} (updates), {signed.member}"):
+        with naming(f"{LOG} entry {signed.index} ({signed.entry_kind}), {signed.member}"):
             public = federation.members[signed.member].public
-            verify(public, "update", receipt_statement(signed.binding, signed.receipt), signed.signature)
+            verify(public, signed.purpose, receipt_statement(signed.binding, signed.receipt), signed.signature)
     return _result(history, trust is not None)
 
 
@@ -162,6 +175,7 @@ def _check_releases(files: Mapping[str, bytes], history: History) -> None:
 
 def _result(history: History, origin_established: bool) -> Verification:
     federation, plan, last = history.folder.federation, history.plan, history.last
+    selection, ended = history.folder.agreed.selection.policy, history.last["kind"] in ("finished", "stopped")
     require(len(history.releases) > 0, f"{LOG}: ends before the initial model")
     return Verification(
         federation=federation.id,
@@ -180,5 +194,7 @@ def _result(history: History, origin_established: bool) -> Verification:
         delta=plan.get("delta"),
         finished=last["kind"] == "finished",
         stopped=last["reason"] if last["kind"] == "stopped" else None,
+        selection=selection,
+        selection_proven=ended or selection == "all",
         refused=tuple((member, reason, times) for (member, reason), times in sorted(history.refusals.items())),
     )
