@@ -20,7 +20,7 @@ import json
 import os
 import re
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -405,10 +405,10 @@ class RunStore:
 
     # -- sealed attempts
 
-    def seal(self, number: int, outcome: bytes, *, incumbent: str) -> None:
+    def seal(self, number: int, outcome: bytes, *, keep: Iterable[str]) -> None:
         """Ends an attempt; `number` is the last closed round. Its outcome is durable, its journal and keys are gone.
 
-        Of the models only the incumbent stays. A crash inside leaves files that nothing refers to; the next seal
+        Of the models only those to `keep` stay. A crash inside leaves files that nothing refers to; the next seal
         erases them.
         """
         self._write("insert into sealed(outcome, hash) values (?, ?)", (outcome, digest("outcome", outcome)))
@@ -416,8 +416,8 @@ class RunStore:
         self._write("delete from member where round < ?", (number,))
         self.commit()
         self._keys.clear()
-        kept = f"models/{incumbent}"
-        gone = [n for n in self._state.names() if n.startswith(("keys/", "blobs/", "models/")) and n != kept]
+        kept = {f"models/{name}" for name in keep}
+        gone = [n for n in self._state.names() if n.startswith(("keys/", "blobs/", "models/")) and n not in kept]
         self._state.erase(gone)
 
     def last_sealed(self) -> bytes | None:

@@ -233,12 +233,27 @@ class Tally:
     """A paired comparison of candidate and incumbent on held-out data, counted, never the data.
 
     `worse[c]`: held-out examples of class c that the incumbent has right and the candidate wrong; `better[c]` the
-    reverse; `total[c]` how many there are. `finite` is False if the candidate gave a non-finite output.
+    reverse; `right[c]` those that the candidate has right; `total[c]` how many there are. `finite` is False if the
+    candidate gave a non-finite output.
     """
 
     worse: tuple[int, ...]
     better: tuple[int, ...]
+    right: tuple[int, ...]
     total: tuple[int, ...]
+    finite: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """All that a member says of a candidate where its counts stay at home: the gate's policy `votes`.
+
+    `worse`: the member's own sign tests found the candidate worse. `accuracy`: the bucket of the candidate's accuracy
+    on the member's held-out examples, -1 where it holds none. `finite` as in `Tally`.
+    """
+
+    worse: bool
+    accuracy: int
     finite: bool
 
 
@@ -311,18 +326,22 @@ class MemberPrivacy:
 
 @dataclass(frozen=True, slots=True)
 class TrainTask:
-    """What a member is asked to do this round. `noise_key` (32 bytes) is the member's own and secret."""
+    """What a member is asked to do this round. `noise_key` (32 bytes) is the member's own and secret.
+
+    `control` (d,) is the server's control variate where the algorithm has one (SCAFFOLD), else None.
+    """
 
     round: int
     privacy: ExamplePrivacy | None
     noise_key: bytes = field(repr=False, default=b"")
+    control: F32 | None = field(repr=False, default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
     """What a member's training gives: its delta (d,), a claim of how many examples, and state to keep for next time.
 
-    `state` is the member's own (momentum, local tensors); it stays at the member.
+    `state` is the member's own (local tensors, momentum, control variate); it stays at the member.
     """
 
     delta: F32 = field(repr=False)

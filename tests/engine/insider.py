@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
 
-from phalanx.channel.envelope import ballot_terms, compose, update_terms, wrap
+from phalanx.canonical import model_digest
+from phalanx.channel.envelope import SALT_BYTES, ballot_terms, compose, update_terms, wrap
 from phalanx.channel.keys import seal
 from phalanx.channel.order import TRAIN, Order, open_order
 from phalanx.engine import inprocess
@@ -29,7 +30,8 @@ def update(me: Membership, order: Order, payload: bytes | None = None, **changes
 def ballot(me: Membership, order: Order, tally: Tally, **changes: Any) -> bytes:
     """A signed and sealed ballot, its stated fields changed."""
     fields = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(tally).items()} | changes
-    return _send(me, ballot_terms(order.binding, me.classes), order, fields, b"")
+    judged = replace(order.binding, model=model_digest(order.candidate)) if order.candidate is not None else order.binding
+    return _send(me, ballot_terms(judged, me.gate.classes), order, fields, bytes(SALT_BYTES))
 
 
 def _send(me: Membership, terms: Any, order: Order, fields: Any, payload: bytes) -> bytes:

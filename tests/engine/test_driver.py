@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from phalanx.engine.driver import drive
+from phalanx.engine.driver import Party, drive
 from phalanx.errors import BudgetExhausted, IntegrityError, LogUnavailable, ReplayDiverged
 from phalanx.round import effects
 from phalanx.round.effects import (
@@ -87,25 +87,27 @@ def two_draws() -> Corridor[list[bytes]]:
 
 def test_a_replay_gives_what_was_recorded_and_draws_nothing_again() -> None:
     journal = Paper()
-    first = drive(two_draws(), FIRST, Counting(), journal)
+    first = drive(Party(two_draws(), FIRST, Counting()), journal)
     again = Counting(start=1000)
-    assert drive(two_draws(), FIRST, again, journal) == first
+    assert drive(Party(two_draws(), FIRST, again), journal) == first
     assert again.heard == first
     assert again.performed == [(Ask, 0)]  # not journalled: it starts something, and starting it twice does no harm
 
 
 def test_a_crash_between_two_effects_keeps_the_first_and_performs_the_second() -> None:
     journal = Paper()
-    first = drive(two_draws(), FIRST, Counting(), journal)
+    first = drive(Party(two_draws(), FIRST, Counting()), journal)
     del journal.entries[EffectKey("coordinator", 1, 1, 2)]
     hands = Counting(start=1000)
-    resumed = drive(two_draws(), FIRST, hands, journal)
+    resumed = drive(Party(two_draws(), FIRST, hands), journal)
     assert resumed[0] == first[0]
     assert hands.performed == [(Ask, 0), (Draw, 2)]
 
 
 def test_off_twin_without_a_journal_a_replay_draws_again() -> None:
-    assert drive(two_draws(), FIRST, Counting(), None) != drive(two_draws(), FIRST, Counting(start=1000), None)
+    assert drive(Party(two_draws(), FIRST, Counting()), None) != drive(
+        Party(two_draws(), FIRST, Counting(start=1000)), None
+    )
 
 
 @pytest.mark.parametrize("other", [Draw("nonce", 3), Draw("other", 2), Now(), Receive(5)])
@@ -115,10 +117,10 @@ def test_another_question_under_a_key_that_was_answered_is_divergence(other: Eff
         return (yield from other)
 
     journal, hands = Paper(), Counting()
-    drive(two_draws(), FIRST, hands, journal)
+    drive(Party(two_draws(), FIRST, hands), journal)
     performed = len(hands.performed)
     with pytest.raises(ReplayDiverged, match="coordinator/1/1/1"):
-        drive(changed(), FIRST, hands, journal)
+        drive(Party(changed(), FIRST, hands), journal)
     assert len(hands.performed) == performed + 1  # the Ask before it; nothing after
 
 
@@ -132,10 +134,10 @@ def test_an_error_of_an_effect_is_raised_inside_the_corridor_and_not_journalled(
         return "charged"
 
     journal = Paper()
-    assert drive(careful(), FIRST, Counting(), journal) == "caught: no more"
+    assert drive(Party(careful(), FIRST, Counting()), journal) == "caught: no more"
     assert [key.index for key in journal.entries] == [1]  # so the charge is asked for again on every replay
     again = Counting()
-    assert drive(careful(), FIRST, again, journal) == "caught: no more"
+    assert drive(Party(careful(), FIRST, again), journal) == "caught: no more"
     assert again.performed == [(Charge, 0)]
 
 
@@ -144,7 +146,7 @@ def test_an_error_that_nobody_in_the_corridor_catches_comes_out_of_it() -> None:
         return (yield from Charge(RESERVATION))
 
     with pytest.raises(BudgetExhausted):
-        drive(careless(), FIRST, Counting(), Paper())
+        drive(Party(careless(), FIRST, Counting()), Paper())
 
 
 @pytest.mark.parametrize("error", [ValueError("text of a member's code"), StopIteration(), MemoryError()])
@@ -161,7 +163,7 @@ def test_what_a_members_own_code_raises_is_raised_inside_its_corridor(error: Exc
         return "answered"
 
     names = {type(error).__name__, "RuntimeError"}  # PEP 479 makes a StopIteration of it
-    assert drive(declining(), FIRST, Failing(), Paper()) in names
+    assert drive(Party(declining(), FIRST, Failing()), Paper()) in names
 
 
 def test_an_answer_that_cannot_be_packed_is_the_partys_error_and_not_ours() -> None:
@@ -177,7 +179,7 @@ def test_an_answer_that_cannot_be_packed_is_the_partys_error_and_not_ours() -> N
         return "answered"
 
     for journal in (Paper(), None):
-        assert drive(declining(), FIRST, Junk(), journal) == "declined"
+        assert drive(Party(declining(), FIRST, Junk()), journal) == "declined"
 
 
 @pytest.mark.parametrize("stage", ["recall", "record"])
@@ -201,7 +203,7 @@ def test_an_error_of_the_journal_does_not_enter_the_corridor(stage: str) -> None
         return "answered"
 
     with pytest.raises(IntegrityError if stage == "recall" else LogUnavailable):
-        drive(swallowing(), FIRST, Counting(), Full())
+        drive(Party(swallowing(), FIRST, Counting()), Full())
 
 
 # ------------------------------------------------------------------------------------------------ every kind of effect
@@ -223,7 +225,7 @@ class Kind:
 
 
 ANSWERS = (None, Answer(MemberId("m"), b"\n\x00{"), Answer(MemberId("m"), b"", "no\nthanks ε"))
-TALLIES = (None, Tally((1, 2), (3, 4), (9, 9), True), Tally((), (), (), False))
+TALLIES = (None, Tally((1, 2), (3, 4), (5, 6), (9, 9), True), Tally((), (), (), (), False))
 KINDS = (
     Kind(Now(), (0, 1_700_000_000), {}),
     Kind(Draw("nonce", 16), (b"", b"\x00" * 16), {"purpose": "key", "size": 17}),

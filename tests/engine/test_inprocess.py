@@ -231,8 +231,8 @@ class Says:
         delta = np.zeros(tiny.LAYOUT.d, np.float32) if self.delta is None else self.delta
         return Trained(delta, self.examples, np.zeros_like(model))
 
-    def evaluate(self, candidate: F32, incumbent: F32) -> Tally:
-        return tiny.pulls()[tiny.MEMBERS[0]].evaluate(candidate, incumbent)
+    def evaluate(self, candidate: F32, incumbent: F32, state: F32 | None) -> Tally:
+        return tiny.pulls()[tiny.MEMBERS[0]].evaluate(candidate, incumbent, state)
 
 
 D = tiny.LAYOUT.d
@@ -320,7 +320,7 @@ def test_a_member_that_signs_two_different_updates_has_neither_counted(
 def test_a_ballot_that_cannot_be_true_is_refused_by_name_and_the_vote_goes_on(
     changes: dict[str, Any], reason: Reason, monkeypatch: pytest.MonkeyPatch, honest: InProcess
 ) -> None:
-    tally = Tally((0, 0), (3, 0), (10, 10), True)
+    tally = Tally((0, 0), (3, 0), (3, 10), (10, 10), True)
     insider.install(monkeypatch, M2, lambda me, order: insider.ballot(me, order, tally, **changes), VOTE)
     engine = finished(five())
     assert tiny.refused(engine, "decision") == [(M2, reason)]
@@ -484,11 +484,11 @@ class Judges(tiny.Pull):
     passes: tuple[bool, ...] = ()
     rounds: list[int] = field(default_factory=lambda: [0])
 
-    def evaluate(self, candidate: F32, incumbent: F32) -> Tally:
+    def evaluate(self, candidate: F32, incumbent: F32, state: F32 | None) -> Tally:
         self.rounds[0] += 1
         if self.passes[self.rounds[0] - 1]:
-            return Tally((0, 0), (3, 0), (40, 10), True)
-        return Tally((30, 0), (0, 0), (40, 10), True)
+            return Tally((0, 0), (3, 0), (3, 10), (40, 10), True)
+        return Tally((30, 0), (0, 0), (10, 10), (40, 10), True)
 
 
 def _judged(*passes: bool, **tables: Any) -> InProcess:

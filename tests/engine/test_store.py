@@ -337,9 +337,10 @@ def test_the_record_of_a_closed_attempt_that_was_changed_is_not_gone_on_from(cha
 
 
 def test_a_member_whose_own_state_was_changed_says_so_and_the_others_go_on(memory_path: Path) -> None:
-    _stop_at(memory_path / "run", Now, 2)
+    settings = parse(tiny.tables(privacy=EXAMPLE, aggregation=MEAN, gate={"f": 0}))
+    _stop_at(memory_path / "run", Now, 2, settings=settings)
     _rows(memory_path / "run" / "state", "update member set state = zeroblob(length(state)) where id = 'm-1'")
-    engine = tiny.engine(memory_path / "run", PRIVATE)
+    engine = tiny.engine(memory_path / "run", settings)
     engine.run(tiny.INITIAL)
     tiny.close(engine)
     (refusal,) = tiny.logged(engine, "cohort")[1]["refused"]
@@ -490,7 +491,7 @@ def _put_back(root: Path, folder: str) -> None:
 @pytest.mark.parametrize("number", [1, 2])
 def test_an_older_copy_of_the_state_is_refused(kind: type[Effect[Any]], number: int, memory_path: Path) -> None:
     with _state_put_back(memory_path / "run", at=kind, number=number) as published:
-        with pytest.raises(RollbackError, match=r"has \d+ entries and does not go on from .* has 17") as raised:
+        with pytest.raises(RollbackError, match=r"has \d+ entries and does not go on from .* has 19") as raised:
             tiny.engine(memory_path / "run", PRIVATE)
         assert raised.value.exit_code == 5
         assert "newest copy" in raised.value.hint

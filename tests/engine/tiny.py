@@ -45,10 +45,10 @@ class Pull:
         momentum = np.float32(0.5) * momentum + gradient
         return Trained(np.float32(-0.1) * momentum, 7, momentum)
 
-    def evaluate(self, candidate: F32, incumbent: F32) -> Tally:
+    def evaluate(self, candidate: F32, incumbent: F32, state: F32 | None) -> Tally:
         nearer = bool(np.linalg.norm(candidate - self.goal) <= np.linalg.norm(incumbent - self.goal))
         better, worse = (3, 1) if nearer else (1, 3)
-        return Tally((worse, 0), (better, 0), (10, 10), bool(np.isfinite(candidate).all()))
+        return Tally((worse, 0), (better, 0), (better, 10), (10, 10), bool(np.isfinite(candidate).all()))
 
 
 def tables(**changes: Mapping[str, Any]) -> dict[str, Any]:

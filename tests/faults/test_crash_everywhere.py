@@ -45,8 +45,8 @@ class Crash(BaseException):
 class Refuse(tiny.Pull):
     """Finds every candidate much worse than what is there."""
 
-    def evaluate(self, candidate: F32, incumbent: F32) -> Tally:
-        return Tally((30, 0), (0, 0), (40, 10), True)
+    def evaluate(self, candidate: F32, incumbent: F32, state: F32 | None) -> Tally:
+        return Tally((30, 0), (0, 0), (10, 10), (40, 10), True)
 
 
 def _misdelivering(sender: MemberId, envelope: bytes) -> tuple[tuple[MemberId, bytes], ...]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from phalanx.canonical import digest, encode, model_digest
 from phalanx.channel.envelope import (
+    Ballot,
     Directory,
     Terms,
     accept,
@@ -33,6 +34,7 @@ from phalanx.errors import (
     PhalanxError,
     RollbackError,
 )
+from phalanx.gate import GatePolicy
 from phalanx.privacy import charge, epsilon
 from phalanx.round.effects import Charge, Draw, Effect, Evaluate, Seal, Train
 from phalanx.round.member import Floor, Membership, Turn, answer_order
@@ -64,11 +66,13 @@ PRIVACY = ExamplePrivacy(clip_l2=1.0, noise_multiplier=3.8, normaliser=150, epsi
 CAREFUL = Floor(max_epsilon=8.0, refused_rules=("mean",))
 TRAINING = Order(TRAIN, BINDING, 1_900_000_000, "trimmed-mean(f=3)", PRIVACY, ROUND_KEY.public, LAYOUT, INCUMBENT)
 VOTING = replace(TRAINING, kind=VOTE, candidate=CANDIDATE)
-TALLY = Tally(worse=(0, 2), better=(1, 0), total=(5, 5), finite=True)
+TALLY = Tally(worse=(0, 2), better=(1, 0), right=(3, 3), total=(5, 5), finite=True)
 
 
 def member(floor: Floor = CAREFUL) -> Membership:
-    return Membership(ALICE, KEY, "clinics", CONFIG, OPERATOR.public, LAYOUT, 2, "clinics/alice", floor)
+    return Membership(
+        ALICE, KEY, "clinics", CONFIG, OPERATOR.public, LAYOUT, GatePolicy(classes=2), "clinics/alice", floor
+    )
 
 
 @dataclass
@@ -151,7 +155,8 @@ def test_the_update_that_results_opens_at_the_receiver() -> None:
 def test_the_ballot_that_results_opens_at_the_receiver() -> None:
     world = World()
     envelope = world.drive(sign_order(VOTING, OPERATOR))
-    assert open_ballot(received(envelope, ballot_terms(BINDING, 2))) == TALLY
+    ballot = open_ballot(received(envelope, ballot_terms(BINDING, 2)))
+    assert isinstance(ballot, Ballot) and ballot.content == TALLY
     assert world.kinds == [Evaluate, Seal] and world.ledger == []
     assert isinstance(world.asked[0], Evaluate)
     assert world.asked[0].candidate.tobytes() == CANDIDATE.tobytes()

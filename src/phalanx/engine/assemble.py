@@ -6,12 +6,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from phalanx.admission import Organisation, Roster, open_roster, sign_roster
+from phalanx.admission import SEED_BYTES as SELECTION_SEED_BYTES
+from phalanx.admission import All, Organisation, Roster, open_roster, sign_roster
 from phalanx.config import Settings
 from phalanx.engine.inprocess import Edges, InProcess, MemberSide
 from phalanx.entropy import expand, system_entropy
 from phalanx.errors import ConfigError
 from phalanx.learning.contract import Trainer
+from phalanx.learning.many import train_together
+from phalanx.learning.server import Scaffold
 from phalanx.round.coordinator import Plan
 from phalanx.round.member import Floor, Membership
 from phalanx.signing import SEED_BYTES, SigningKey
@@ -68,9 +71,7 @@ def assemble(
     store.adopt(config)
     operator = _key(store, "operator", edges)
     keys = {member: _key(store, f"member-{member}", edges) for member in settings.members}
-    cap = settings.federation.weight_cap
-    organisations = tuple(Organisation(member, keys[member].public, cap) for member in settings.members)
-    roster = Roster(settings.federation.name, operator.public, organisations)
+    roster = Roster(settings.federation.name, operator.public, _organisations(settings, keys))
     plan = Plan(
         federation=settings.federation.name,
         run=store.secret("secrets/run-id", RUN_ID_BYTES, lambda size: edges.draw("run-id", size)).hex(),
@@ -81,6 +82,11 @@ def assemble(
         classes=classes,
         rule=settings.chain,
         privacy=settings.mechanism,
+        optimiser=settings.optimiser,
+        scaffold=_scaffold(settings),
+        selection=settings.selection_policy,
+        selection_seed=_selection_seed(settings, store, edges),
+        min_cohort=settings.selection.min_cohort,
         screening=settings.screening_policy(),
         gate=settings.gate_policy(classes),
         rounds=settings.run.rounds,
@@ -90,7 +96,37 @@ def assemble(
         member: MemberSide(_membership(plan, settings, member, keys[member]), trainers[member], stores.ledger)
         for member in settings.members
     }
-    return InProcess(plan, members, store, stores.ledger, edges, settings.run.max_refusals, journal=durable)
+    return InProcess(
+        plan,
+        members,
+        store,
+        stores.ledger,
+        edges,
+        settings.run.max_refusals,
+        journal=durable,
+        train_together=train_together,
+    )
+
+
+def _organisations(settings: Settings, keys: Mapping[MemberId, SigningKey]) -> tuple[Organisation, ...]:
+    table = settings.federation
+    return tuple(
+        Organisation(member, keys[member].public, table.weight_cap, label=table.labels.get(member, ""))
+        for member in settings.members
+    )
+
+
+def _scaffold(settings: Settings) -> Scaffold | None:
+    steps = settings.descent()
+    return Scaffold(steps.local_steps, steps.learning_rate) if steps.scaffold else None
+
+
+def _selection_seed(settings: Settings, store: RunStore, edges: Edges) -> bytes | None:
+    """The run's own, kept with its secrets: a resumed run draws the cohorts that it had committed to."""
+    if settings.selection_policy == All():
+        return None
+    draw = "selection-seed"
+    return store.secret(f"secrets/{draw}", SELECTION_SEED_BYTES, lambda size: edges.draw(draw, size))
 
 
 def _key(store: RunStore, name: str, edges: Edges) -> SigningKey:
@@ -106,7 +142,7 @@ def _membership(plan: Plan, settings: Settings, member: MemberId, key: SigningKe
         config=plan.config_digest,
         operator=plan.operator.public,
         layout=plan.layout,
-        classes=plan.classes,
+        gate=plan.gate,
         dataset=f"{plan.federation}/{member}",
         floor=Floor(settings.floor.max_epsilon, settings.floor.refused_rules, settings.floor.max_delta),
     )

@@ -7,7 +7,7 @@ stands a courier, which tests and attacks may replace.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from phalanx.audit.checkpoint import log_origin, sign_checkpoint
 from phalanx.audit.log import Log
 from phalanx.canonical import decode, digest, encode, model_digest
 from phalanx.channel.keys import seal
-from phalanx.engine.driver import Watch, drive, nobody_watches
+from phalanx.engine.driver import Party, Raised, Watch, drive, drive_together, nobody_watches
 from phalanx.entropy import KEY_BYTES, expand
 from phalanx.errors import (
     ConflictError,
@@ -29,7 +29,8 @@ from phalanx.errors import (
     PolicyError,
     QuorumError,
 )
-from phalanx.learning.contract import Trainer
+from phalanx.gate import SiteRow, SiteTable
+from phalanx.learning.contract import Job, Trainer, TrainTogether
 from phalanx.privacy import charge
 from phalanx.release import release_files
 from phalanx.round.coordinator import (
@@ -64,10 +65,16 @@ from phalanx.store import EffectKey, LedgerStore, RunStore
 from phalanx.types import F32, Checkpoint, MemberId, Reason, Refusal, Tally, Trained, Verdict, member_id
 
 COORDINATOR = "coordinator"
+_DRAWS = 1000  # cohorts that chance may make too small, one after the other, before the run says so
 _EFFECTS_AN_ORDER = 256  # a member's journal has room for this many answers an order
 _STOPPED, _BUDGET = "stopped: ", "budget: "  # how a state says that its run has ended, and why
 Courier = Callable[[MemberId, bytes], Iterable[tuple[MemberId, bytes]]]
 Observer = Callable[[RoundRecord, Standing], None]
+
+
+def one_by_one(jobs: Sequence[Job]) -> list[Trained]:
+    """Each member's training by itself."""
+    return [job.trainer.train(job.model, job.task, job.state) for job in jobs]
 
 
 def honest_courier(sender: MemberId, envelope: bytes) -> Iterable[tuple[MemberId, bytes]]:
@@ -103,6 +110,7 @@ class InProcess:
     edges: Edges
     max_refusals: int
     journal: bool = True
+    train_together: TrainTogether = one_by_one
     probe: Callable[[F32, F32], Tally] | None = None  # the coordinator's own held-out data, where it has any
     courier: Courier = honest_courier
     observe: Observer = lambda record, standing: None
@@ -130,7 +138,7 @@ class InProcess:
             state = self._one_round(state)
         if state.status == "running":
             self._check_refusals(state.standing)
-            self._drive(finish_run(*self._last_opened()), state.standing.round + 1, 0)
+            self._drive(finish_run(self.plan, *self._last_opened()), state.standing.round + 1, 0)
             state = _State("finished", state.standing, state.attempt)
             self._seal(state, None)
         if state.status != "finished":
@@ -172,7 +180,10 @@ class InProcess:
             self._stop(state.standing, f"{_BUDGET}{error.message}")
             raise
         if isinstance(record, AttemptFailed):
-            self._seal(_State("running", standing, state.attempt + 1), None)
+            again = _State("running", standing, state.attempt + 1)
+            self._seal(again, None)
+            if not record.asked and record.attempt < _DRAWS:  # nobody was asked, nothing charged: draw again
+                return again
             raise self._failure(record)
         after = _State("running", standing, 1)
         self._seal(after, record)
@@ -202,14 +213,14 @@ class InProcess:
         return QuorumError(message, hint=f"{words}{'; ' if words else ''}resume to try the round again")
 
     def _stop(self, standing: Standing, reason: str) -> None:
-        corridor = stop_run(*self._last_opened(), reason, standing.refusals_in_all)
+        corridor = stop_run(self.plan, *self._last_opened(), reason, standing.refusals_in_all)
         self._drive(corridor, standing.round + 1, 1 << 20)
         self._seal(_State(f"{_STOPPED}{reason}", standing, 1), None)
 
     def _drive(self, corridor: Any, number: int, attempt: int) -> Any:
         hands = _CoordinatorHands(self, number, attempt)
         first = EffectKey(COORDINATOR, number, attempt, 0)
-        return drive(corridor, first, hands, self.store if self.journal else None, self.watch)
+        return drive(Party(corridor, first, hands), self.store if self.journal else None, self.watch)
 
     # -- state
 
@@ -230,7 +241,8 @@ class InProcess:
         return last["round"], last["attempt"]
 
     def _seal(self, state: _State, record: RoundRecord | None) -> None:
-        standing = asdict(state.standing) | {"model": model_digest(state.standing.model)}
+        vectors = {"model": model_digest(state.standing.model), "memory": model_digest(state.standing.memory)}
+        standing = asdict(state.standing) | vectors
         outcome = {
             "attempt": state.attempt,
             "record": None if record is None else asdict(record),
@@ -238,7 +250,7 @@ class InProcess:
             "status": state.status,
         }
         self.publish({})
-        self.store.seal(state.standing.round, encode(outcome), incumbent=standing["model"])
+        self.store.seal(state.standing.round, encode(outcome), keep=vectors.values())
         self._expected = (state.standing.round + 1, state.attempt)
 
     def _recover(self) -> _State | None:
@@ -247,30 +259,72 @@ class InProcess:
             return None
         held = json.loads(outcome)
         standing = held["standing"]
-        data = self.store.model(standing["model"])
-        if digest("model", data) != standing["model"]:
-            raise IntegrityError(f"the state's model {standing['model']} was changed")
-        model = np.frombuffer(data, dtype="<f4").astype(np.float32)
+        d = self.plan.layout.d
+        memory = np.zeros((0, d), np.float32)
+        if standing["memory"] != model_digest(memory):  # there is none where the server's step remembers nothing
+            memory = self._vector(standing["memory"]).reshape(-1, d)
+        vectors = {"model": self._vector(standing["model"]), "memory": memory}
         self._expected = (standing["round"] + 1, held["attempt"])
-        return _State(held["status"], Standing(**(standing | {"model": model})), held["attempt"])
+        return _State(held["status"], Standing(**(standing | vectors)), held["attempt"])
+
+    def _vector(self, name: str) -> F32:
+        """The kept vector of that hash."""
+        data = self.store.model(name)
+        if digest("model", data) != name:
+            raise IntegrityError(f"the state's model {name} was changed")
+        return np.frombuffer(data, dtype="<f4").astype(np.float32)
 
     # -- members
 
-    def answer(self, member: MemberId, order: bytes, number: int, attempt: int) -> list[Answer]:
-        """What the courier delivers of a member's answer to an order; a decline is delivered as a sentence.
+    def answers(self, orders: Mapping[MemberId, bytes], number: int, attempt: int) -> dict[MemberId, bytes | Exception]:
+        """Each member's envelope, or what kept it from making one.
 
-        The member's journal goes by the order's own bytes: the same order again gets the same envelope.
+        The members train side by side where that is quicker. A member's journal goes by the order's own bytes: the same
+        order again gets the same envelope.
         """
-        side = self.members[member]
-        hands = _MemberHands(self, side, number)
-        first = EffectKey(member, number, attempt, int(digest("order", order)[:8], 16) * _EFFECTS_AN_ORDER)
-        corridor = _declining(answer_order(side.membership, order, self._expected))
-        answer = drive(corridor, first, hands, self.store if self.journal else None, self.watch)
+        hands = {member: _MemberHands(self, self.members[member], number) for member in sorted(orders)}
+        parties = [self._party(member, orders[member], hands[member], attempt) for member in hands]
+
+        def together(asked: Mapping[EffectKey, Train]) -> Mapping[EffectKey, Trained | Raised]:
+            return self._train({key: (hands[MemberId(key.party)], effect) for key, effect in asked.items()})
+
+        sent = drive_together(parties, together, self.store if self.journal else None, self.watch)
+        return dict(zip(hands, sent, strict=True))
+
+    def _party(self, member: MemberId, order: bytes, hands: _MemberHands, attempt: int) -> Party[bytes | Exception]:
+        index = int(digest("order", order)[:8], 16) * _EFFECTS_AN_ORDER
+        corridor = _declining(answer_order(self.members[member].membership, order, self._expected))
+        return Party(corridor, EffectKey(member, hands.number, attempt, index), hands)
+
+    def _train(self, asked: Mapping[EffectKey, tuple[_MemberHands, Train]]) -> Mapping[EffectKey, Trained | Raised]:
+        """All at once; and where that fails, one by one, so that only the member whose training fails declines."""
+        jobs = {key: hands.job(effect) for key, (hands, effect) in asked.items()}
+        ready = {key: job for key, job in jobs.items() if isinstance(job, Job)}
+        try:
+            together: Sequence[Trained | Raised] = self.train_together(list(ready.values()))
+        except Exception:
+            together = [_alone(job) for job in ready.values()]
+        results = dict(zip(ready, together, strict=True))
+        return {key: asked[key][0].keep(results[key]) if isinstance(job, Job) else job for key, job in jobs.items()}
+
+    def delivered(self, member: MemberId, answer: bytes | Exception) -> list[Answer]:
+        """What the courier makes of a member's answer; a decline is delivered as a sentence."""
         if isinstance(answer, Exception):
             self.member_errors[member] = answer
             self._declined.add(member)
             return [Answer(member, b"", _sentence(answer))]
         return [Answer(sender, data) for sender, data in self.courier(member, answer) if _can_be_named(sender)]
+
+    def member_state(self, member: MemberId) -> F32 | None:
+        """What a member keeps to itself. Only the lab, which plays all members, can ask."""
+        return _MemberHands(self, self.members[member], self._expected[0]).state()
+
+
+def _alone(job: Job) -> Trained | Raised:
+    try:
+        return job.trainer.train(job.model, job.task, job.state)
+    except Exception as error:
+        return Raised(error)
 
 
 def _declining(corridor: Corridor[bytes]) -> Corridor[bytes | Exception]:
@@ -312,6 +366,7 @@ def _record(held: dict[str, Any]) -> RoundRecord:
                 "accepted": tuple(MemberId(member) for member in held["accepted"]),
                 "refused": _refusals(held["refused"]),
                 "weights": tuple(held["weights"]),
+                "sites": SiteTable(tuple(SiteRow(**row) for row in held["sites"]["rows"]), held["sites"]["hidden"]),
                 "verdict": Verdict(**verdict),
             }
         )
@@ -332,6 +387,7 @@ class _CoordinatorHands:
         self._engine = engine
         self._number, self._attempt = number, attempt
         self._asked: dict[MemberId, bytes] = {}
+        self._sent: dict[MemberId, bytes | Exception] = {}  # on their way
         self._arrived: list[Answer] = []
         self._known: list[Answer] = []
 
@@ -378,10 +434,12 @@ class _CoordinatorHands:
         return None
 
     def _receive(self, deadline: int) -> Answer | None:
-        while not self._arrived and self._asked and self._engine.edges.clock() <= deadline:
-            member = min(self._asked)
-            order = self._asked.pop(member)
-            for answer in self._engine.answer(member, order, self._number, self._attempt):
+        while not self._arrived and (self._asked or self._sent) and self._engine.edges.clock() <= deadline:
+            if self._asked:
+                self._sent |= self._engine.answers(self._asked, self._number, self._attempt)
+                self._asked = {}
+            member = min(self._sent)
+            for answer in self._engine.delivered(member, self._sent.pop(member)):
                 if answer in self._known:
                     self._known.remove(answer)
                 else:
@@ -409,7 +467,7 @@ class _MemberHands:
     """A member's effects: its data, its state, its ledger and its entropy."""
 
     def __init__(self, engine: InProcess, side: MemberSide, number: int) -> None:
-        self._engine, self._side, self._number = engine, side, number
+        self._engine, self._side, self.number = engine, side, number
         self._state_key = expand(side.membership.key.seed, "member-state", KEY_BYTES)
 
     def replayed(self, effect: Effect[Any], answer: Any) -> None:
@@ -425,20 +483,35 @@ class _MemberHands:
                 return engine.edges.draw(str(turn), size)
             case Charge(reservation=reservation):
                 return self._side.ledger.reserve(reservation, charge)
-            case Train(model=model, task=task):
-                member = self._side.membership.member
-                held = engine.store.member_state(member, self._number, self._state_key)
-                state = None if held is None else np.frombuffer(held, dtype="<f4").astype(np.float32)
-                trained = self._side.trainer.train(model, task, state)
-                self._keep_state(trained)
-                return trained
             case Evaluate(candidate=candidate, incumbent=incumbent):
-                return self._side.trainer.evaluate(candidate, incumbent)
+                return self._side.trainer.evaluate(candidate, incumbent, self._held(self.number + 1))
             case Seal(plaintext=plaintext, recipient=recipient, info=info):
                 return seal(plaintext, recipient, info)
             case _:
                 raise TypeError(f"a member does not perform {type(effect).__name__}")
 
-    def _keep_state(self, trained: Trained) -> None:
-        state = np.ascontiguousarray(trained.state, dtype="<f4").tobytes()
-        self._engine.store.keep_member_state(self._side.membership.member, self._number, self._state_key, state)
+    def job(self, effect: Train) -> Job | Raised:
+        """The training that the member was asked for, from the state that it had before this round."""
+        try:
+            return Job(self._side.trainer, effect.model, effect.task, self.state())
+        except Exception as error:  # a state that was changed is this member's trouble and nobody else's
+            return Raised(error)
+
+    def keep(self, trained: Trained | Raised) -> Trained | Raised:
+        """Keeps the state that training left, before anybody hears of the training."""
+        if isinstance(trained, Raised):
+            return trained
+        try:
+            state = np.ascontiguousarray(trained.state, dtype="<f4").tobytes()
+            self._engine.store.keep_member_state(self._side.membership.member, self.number, self._state_key, state)
+        except Exception as error:  # a member's own code may give anything as a state; a full disk is raised again
+            return Raised(error)
+        return trained
+
+    def state(self) -> F32 | None:
+        """The member's state before this round."""
+        return self._held(self.number)
+
+    def _held(self, before: int) -> F32 | None:
+        held = self._engine.store.member_state(self._side.membership.member, before, self._state_key)
+        return None if held is None else np.frombuffer(held, dtype="<f4").astype(np.float32)

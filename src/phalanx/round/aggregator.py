@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from phalanx.aggregation import aggregate, unsafe_mean
-from phalanx.channel.envelope import Directory, Opened, Terms, accept, open_ballot, open_envelopes, open_update
+from phalanx.channel.envelope import Ballot, Directory, Opened, Terms, accept, open_ballot, open_envelopes, open_update
 from phalanx.channel.keys import SEED_BYTES, RoundKey
 from phalanx.entropy import KEY_BYTES
 from phalanx.privacy import central_noise
@@ -31,6 +31,7 @@ from phalanx.types import (
     SealedUpdate,
     Tally,
     Update,
+    Vote,
 )
 from phalanx.venue import Noise
 from phalanx.venue import aggregate as aggregate_open
@@ -66,21 +67,28 @@ def open_updates(
     return updates, refused
 
 
-def open_ballots(
-    answers: Sequence[Answer], terms: Terms, key: RoundKey, directory: Directory
-) -> tuple[dict[MemberId, Tally], list[Refusal]]:
+@dataclass(frozen=True, slots=True)
+class Ballots:
+    """`received`: one signed ballot a member, for the log. `counted`: what the gate is given. The rest is refused."""
+
+    received: tuple[Opened, ...]
+    counted: dict[MemberId, Tally | Vote]
+    refused: tuple[Refusal, ...]
+
+
+def open_ballots(answers: Sequence[Answer], terms: Terms, key: RoundKey, directory: Directory) -> Ballots:
     """One ballot a member. The same one again is no other; two different ones of a member count as none."""
     opened, refused = _open(answers, terms, key, directory)
-    ballots: dict[MemberId, Tally] = {}
+    received: dict[MemberId, Opened] = {}
     twice: set[MemberId] = set()
-    for envelope in opened:
-        ballot = open_ballot(envelope)
-        if isinstance(ballot, Refusal):
-            refused.append(ballot)
-        elif ballots.setdefault(envelope.member, ballot) != ballot:
-            twice.add(envelope.member)
+    for one in opened:
+        if received.setdefault(one.member, one).receipt != one.receipt:
+            twice.add(one.member)
     refused += [Refusal(member, Reason.DUPLICATE, "two different ballots") for member in sorted(twice)]
-    return {member: ballot for member, ballot in ballots.items() if member not in twice}, refused
+    ballots = [open_ballot(one) for member, one in received.items() if member not in twice]
+    counted = {ballot.member: ballot.content for ballot in ballots if isinstance(ballot, Ballot)}
+    refused += [ballot for ballot in ballots if isinstance(ballot, Refusal)]
+    return Ballots(tuple(received.values()), counted, tuple(refused))
 
 
 def _open(

@@ -13,19 +13,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from phalanx.admission import Roster, admit, select, sign_roster
+import numpy as np
+
+from phalanx.admission import Policy, Roster, coin_of, commitment_of, select, sign_roster
 from phalanx.audit import entries
-from phalanx.audit.entries import LoggedUpdate, Moment, PrivacyPlan
+from phalanx.audit.entries import LoggedAnswer, Moment, PrivacyPlan, SelectionPlan
 from phalanx.canonical import digest, model_digest
 from phalanx.channel.envelope import Directory, ballot_terms, update_terms
 from phalanx.channel.keys import RoundKey
 from phalanx.channel.order import TRAIN, VOTE, Order, sign_order
 from phalanx.errors import BudgetExhausted, QuorumError
-from phalanx.gate import GatePolicy, approve, judge
-from phalanx.learning.step import step
+from phalanx.gate import GatePolicy, SiteTable, approve, judge, site_accuracy
+from phalanx.learning.server import Scaffold, ServerOptimiser, first_memory, server_control, step
 from phalanx.privacy import epsilon
 from phalanx.release import file_digest, initial_release, publish, to_safetensors
-from phalanx.round.aggregator import Invitation, aggregate_cohort, draw_round_key, open_ballots, screen_updates
+from phalanx.round.aggregator import Ballots, Invitation, aggregate_cohort, draw_round_key, open_ballots, screen_updates
 from phalanx.round.effects import (
     Acknowledge,
     Answer,
@@ -76,6 +78,11 @@ class Plan:
     classes: int
     rule: Chain
     privacy: ExamplePrivacy | MemberPrivacy | None
+    optimiser: ServerOptimiser
+    scaffold: Scaffold | None
+    selection: Policy
+    selection_seed: bytes | None = field(repr=False)  # of all draws, where there is chance; secret until the end
+    min_cohort: int
     screening: ScreeningPolicy
     gate: GatePolicy
     rounds: int
@@ -85,6 +92,18 @@ class Plan:
     def config_digest(self) -> str:
         """What every message of the run is bound to."""
         return digest("config", self.config)
+
+    @property
+    def admitted(self) -> tuple[MemberId, ...]:
+        """Everybody who may take part; all of them vote."""
+        return tuple(one.id for one in self.roster.members if not one.revoked)
+
+    @property
+    def selection_plan(self) -> SelectionPlan | None:
+        """What the log says of the draws before the first; None where all are asked."""
+        if self.selection_seed is None:
+            return None
+        return SelectionPlan(self.selection.name, commitment_of(self.selection_seed))
 
     @property
     def privacy_plan(self) -> PrivacyPlan | None:
@@ -106,6 +125,7 @@ class Standing:
 
     round: int  # the last round that was closed; 0 after the start
     model: F32 = field(repr=False)
+    memory: F32 = field(repr=False)  # (rows, d): the server optimiser's, and SCAFFOLD's control variate as the last row
     version: int
     charges: int  # attempts that were charged for, failed ones too
     refusals: int  # candidates refused in a row
@@ -123,17 +143,19 @@ class RoundRecord:
     refused: tuple[Refusal, ...]
     weights: tuple[float, ...]  # of the accepted, in the aggregate
     verdict: Verdict
+    sites: SiteTable  # the candidate's accuracy as the voters' own words give it
     epsilon: float | None
     model: str
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptFailed:
-    """An attempt that found no quorum, and why."""
+    """An attempt that found no quorum, and why. `asked` is False where the draw itself gave too few members."""
 
     round: int
     attempt: int
     reason: str
+    asked: bool = True
 
 
 # ---------------------------------------------------------------------------------------------------------- the start
@@ -153,6 +175,7 @@ def start_run(plan: Plan, model: F32) -> Corridor[Standing]:
         operator=fingerprint(plan.operator.public),
         model=name,
         privacy=plan.privacy_plan,
+        selection=plan.selection_plan,
     )
     file = file_digest(to_safetensors(model, plan.layout))
     checkpoint = yield from Append((genesis, entries.release(at, version=0, parameters=name, file=file)))
@@ -167,8 +190,18 @@ def start_run(plan: Plan, model: F32) -> Corridor[Standing]:
         key=plan.operator,
     )
     yield from Keep(name, model)
+    memory = first_memory(plan.optimiser, model.size)
+    if plan.scaffold is not None:
+        memory = np.concatenate([memory, np.zeros((1, model.size), np.float32)])
+    yield from _keep_memory(memory)
     yield from Publish(release)
-    return Standing(0, model, 0, 0, 0, 0)
+    return Standing(0, model, memory, 0, 0, 0, 0)
+
+
+def _keep_memory(memory: F32) -> Corridor[None]:
+    """The server's memory is as durable as the model that it belongs to."""
+    if memory.size:
+        yield from Keep(model_digest(memory), memory)
 
 
 # ---------------------------------------------------------------------------------------------------------- one round
@@ -189,16 +222,19 @@ def run_round(plan: Plan, standing: Standing, attempt: int) -> Corridor[tuple[St
     """One attempt of the next round. Raises BudgetExhausted; a refused candidate or a missed quorum is no error."""
     spent = check_budget(plan, standing)
     current = yield from _open_round(plan, standing, attempt, spent)
+    if isinstance(current, AttemptFailed):
+        return standing, current
     try:
         cohort, screening = yield from _gather(plan, current, standing)
     except QuorumError as error:
         return (yield from _fail(current, standing, error, charged=isinstance(plan.privacy, ExamplePrivacy)))
     aggregate = yield from aggregate_cohort(cohort, plan.rule, plan.screening, plan.privacy)
-    candidate = step(aggregate, standing.model)
+    candidate, memory = _step(plan, standing, aggregate, len(cohort.members))
     yield from Keep(candidate.digest, candidate.model)
+    yield from _keep_memory(memory)
     yield from _log_aggregate(plan, current, aggregate, spent)
     try:
-        verdict = yield from _vote(plan, current, standing, candidate)
+        verdict, sites = yield from _vote(plan, current, standing, candidate)
     except QuorumError as error:
         return (yield from _fail(current, standing, error, charged=plan.privacy is not None))
     yield from _decide(plan, current, standing, candidate, verdict)
@@ -210,11 +246,23 @@ def run_round(plan: Plan, standing: Standing, attempt: int) -> Corridor[tuple[St
         refused=screening.refused,
         weights=tuple(aggregate.report.weights.tolist()),
         verdict=verdict,
+        sites=sites,
         epsilon=spent,
         model=candidate.digest,
     )
-    model = candidate.model if verdict.passed else standing.model
-    return _next(plan, standing, model, passed=verdict.passed), record
+    moved = replace(standing, model=candidate.model, memory=memory) if verdict.passed else standing
+    return _next(plan, moved, passed=verdict.passed), record
+
+
+def _step(plan: Plan, standing: Standing, aggregate: Aggregate, members: int) -> tuple[Candidate, F32]:
+    """The candidate, and the server's memory to go with it."""
+    rows = plan.optimiser.memory_rows
+    candidate, memory = step(aggregate, standing.model, plan.optimiser, standing.memory[:rows])
+    if plan.scaffold is None:
+        return candidate, memory
+    share = members / len(plan.admitted)
+    control = server_control(plan.scaffold, standing.memory[rows], aggregate.vector, share=share)
+    return candidate, np.concatenate([memory, control[None]])
 
 
 def check_budget(plan: Plan, standing: Standing) -> float | None:
@@ -233,12 +281,18 @@ def check_budget(plan: Plan, standing: Standing) -> float | None:
     return spent
 
 
-def _open_round(plan: Plan, standing: Standing, attempt: int, spent: float | None) -> Corridor[_Attempt]:
+def _open_round(
+    plan: Plan, standing: Standing, attempt: int, spent: float | None
+) -> Corridor[_Attempt | AttemptFailed]:
     """Fresh key and nonce; the opening is in the log before anybody is asked, and so is what its training charges."""
     now = yield from Now()
+    try:
+        members = _draw_cohort(plan, standing.round + 1, attempt)
+    except QuorumError as error:
+        yield from Append((entries.attempt_failed(Moment(now, standing.round + 1, attempt), reason=error.message),))
+        return AttemptFailed(standing.round + 1, attempt, error.message, asked=False)
     nonce = yield from Draw("nonce", NONCE_BYTES)
     key = yield from draw_round_key()
-    members = tuple(admit(plan.roster, member).id for member in select(plan.roster))
     binding = Binding(
         federation=plan.federation,
         run=plan.run,
@@ -258,6 +312,12 @@ def _open_round(plan: Plan, standing: Standing, attempt: int, spent: float | Non
     return _Attempt(binding, key, now + plan.round_seconds, invitation, at)
 
 
+def _draw_cohort(plan: Plan, number: int, attempt: int) -> tuple[MemberId, ...]:
+    """The members asked in this attempt. Raises QuorumError where chance drew too few."""
+    coin = b"" if plan.selection_seed is None else coin_of(plan.selection_seed, number, attempt)
+    return select(plan.roster, plan.selection, coin, min_cohort=plan.min_cohort)
+
+
 def _charge_entry(
     plan: Plan, at: Moment, spent: float | None, parties: Sequence[MemberId] | None
 ) -> tuple[dict[str, Any], ...]:
@@ -272,7 +332,7 @@ def _charge_entry(
     return (entries.charge(at, plan=plan.privacy_plan, epsilon=spent, parties=parties, reservation=key),)
 
 
-def _order(plan: Plan, current: _Attempt, kind: str, incumbent: F32, candidate: F32 | None) -> bytes:
+def _order(plan: Plan, current: _Attempt, kind: str, standing: Standing, candidate: F32 | None) -> bytes:
     order = Order(
         kind=kind,
         binding=current.binding,
@@ -281,18 +341,26 @@ def _order(plan: Plan, current: _Attempt, kind: str, incumbent: F32, candidate: 
         privacy=plan.privacy if isinstance(plan.privacy, ExamplePrivacy) else None,
         round_key=current.key.public,
         layout=plan.layout,
-        incumbent=incumbent,
+        incumbent=standing.model,
         candidate=candidate,
+        control=standing.memory[-1] if plan.scaffold is not None and kind == TRAIN else None,
+        untried=_untried(standing),
     )
     return sign_order(order, plan.operator)
 
 
-def _collect(current: _Attempt, order: bytes) -> Corridor[list[Answer]]:
+def _untried(standing: Standing) -> bool:
+    """Nobody ever tried version 0, and a model that answers one class always has that class wholly right: against it
+    only the test over all classes means anything."""
+    return standing.version == 0
+
+
+def _collect(current: _Attempt, members: Sequence[MemberId], order: bytes) -> Corridor[list[Answer]]:
     """Every answer until the deadline. Each is durable and receipted before the next is taken."""
-    for member in current.invitation.members:
+    for member in members:
         yield from Ask(member, order)
     answers: list[Answer] = []
-    asked = frozenset(current.invitation.members)
+    asked = frozenset(members)
     count: Counter[MemberId | None] = Counter()
     while (answer := (yield from Receive(current.deadline))) is not None:
         who = answer.sender if answer.sender in asked else None  # all who were not asked are one: names cost nothing
@@ -306,7 +374,8 @@ def _collect(current: _Attempt, order: bytes) -> Corridor[list[Answer]]:
 
 def _gather(plan: Plan, current: _Attempt, standing: Standing) -> Corridor[tuple[Cohort, Screening]]:
     """The members' updates, opened, screened and logged. Raises QuorumError."""
-    answers = yield from _collect(current, _order(plan, current, TRAIN, standing.model, None))
+    order = _order(plan, current, TRAIN, standing, None)
+    answers = yield from _collect(current, current.invitation.members, order)
     terms = update_terms(current.binding, plan.layout)
     cohort, screening, updates = screen_updates(
         answers, terms, current.key, current.invitation, plan.screening, plan.layout
@@ -319,7 +388,7 @@ def _log_cohort(
     current: _Attempt, screening: Screening, updates: Sequence[Update], weights: Sequence[float]
 ) -> Corridor[None]:
     """Who sent what, who counts and who does not, before anything is computed from it."""
-    received = {u.member: LoggedUpdate(u.member, u.receipt, u.signature) for u in reversed(updates)}
+    received = {u.member: LoggedAnswer(u.member, u.receipt, u.signature) for u in reversed(updates)}
     cohort = entries.cohort(
         current.at,
         accepted=screening.accepted,
@@ -341,19 +410,26 @@ def _log_aggregate(plan: Plan, current: _Attempt, aggregate: Aggregate, spent: f
     yield from Append((*charges, entry))
 
 
-def _vote(plan: Plan, current: _Attempt, standing: Standing, candidate: Candidate) -> Corridor[Verdict]:
-    """The members' sealed ballots and the coordinator's own probe, where it has one."""
-    terms, incumbent = ballot_terms(current.binding, plan.classes), standing.model
-    answers: list[Answer] = []
+def _vote(
+    plan: Plan, current: _Attempt, standing: Standing, candidate: Candidate
+) -> Corridor[tuple[Verdict, SiteTable]]:
+    """All members' sealed ballots, in the log before they are counted, and the coordinator's own probe, if any."""
+    ballots = Ballots((), {}, ())
     if not plan.gate.unsafe_accept_all:
-        answers = yield from _collect(current, _order(plan, current, VOTE, incumbent, candidate.model))
-    ballots, refused = open_ballots(answers, terms, current.key, current.invitation.directory)
-    own = yield from Evaluate(candidate.model, incumbent)
-    # Nobody ever tried version 0, and a model that answers one class always has that class wholly right: against it
-    # only the test over all classes means anything.
-    untried = standing.version == 0
-    verdict = judge(ballots, own, replace(plan.gate, class_significance=0.0) if untried else plan.gate)
-    return replace(verdict, refused=(*refused, *verdict.refused))
+        order = _order(plan, current, VOTE, standing, candidate.model)
+        answers = yield from _collect(current, plan.admitted, order)
+        terms = ballot_terms(replace(current.binding, model=candidate.digest), plan.classes)
+        ballots = open_ballots(answers, terms, current.key, current.invitation.directory)
+        yield from Append((entries.ballots(current.at, _logged(ballots), candidate=candidate.digest),))
+    own = yield from Evaluate(candidate.model, standing.model)
+    policy = replace(plan.gate, class_significance=0.0) if _untried(standing) else plan.gate
+    verdict = judge(ballots.counted, own, policy)
+    sites = site_accuracy(ballots.counted, plan.gate)
+    return replace(verdict, refused=(*ballots.refused, *verdict.refused)), sites
+
+
+def _logged(ballots: Ballots) -> list[LoggedAnswer]:
+    return [LoggedAnswer(one.member, one.receipt, one.signature) for one in ballots.received]
 
 
 def _decide(
@@ -381,10 +457,10 @@ def _decide(
     yield from Publish(signed)
 
 
-def _next(plan: Plan, standing: Standing, model: F32, *, passed: bool) -> Standing:
-    return Standing(
+def _next(plan: Plan, standing: Standing, *, passed: bool) -> Standing:
+    return replace(
+        standing,
         round=standing.round + 1,
-        model=model,
         version=standing.version + int(passed),
         charges=standing.charges + int(plan.privacy is not None),
         refusals=0 if passed else standing.refusals + 1,
@@ -404,13 +480,16 @@ def _fail(
 # ------------------------------------------------------------------------------------------------------------ the end
 
 
-def finish_run(number: int, attempt: int) -> Corridor[None]:
+def finish_run(plan: Plan, number: int, attempt: int) -> Corridor[None]:
     """Logs that all rounds are done; `number` and `attempt` were last opened."""
     now = yield from Now()
-    yield from Append((entries.finished(Moment(now, number, attempt)),))
+    yield from Append((entries.finished(Moment(now, number, attempt), selection_seed=plan.selection_seed),))
 
 
-def stop_run(number: int, attempt: int, reason: str, refusals: int) -> Corridor[None]:
+def stop_run(plan: Plan, number: int, attempt: int, reason: str, refusals: int) -> Corridor[None]:
     """Logs that the run ended early, and why; `refusals` candidates were refused in all of it."""
     now = yield from Now()
-    yield from Append((entries.stopped(Moment(now, number, attempt), reason=reason, refusals=refusals),))
+    entry = entries.stopped(
+        Moment(now, number, attempt), reason=reason, refusals=refusals, selection_seed=plan.selection_seed
+    )
+    yield from Append((entry,))

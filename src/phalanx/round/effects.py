@@ -186,7 +186,8 @@ class Train(Effect[Trained]):
 
     def question(self) -> bytes:
         privacy = None if self.task.privacy is None else asdict(self.task.privacy)
-        return encode(["train", model_digest(self.model), self.task.round, privacy]) + self.task.noise_key
+        control = None if self.task.control is None else model_digest(self.task.control)
+        return encode(["train", model_digest(self.model), self.task.round, privacy, control]) + self.task.noise_key
 
     def pack(self, answer: Trained) -> bytes:
         delta = np.ascontiguousarray(answer.delta, dtype="<f4").tobytes()
@@ -217,7 +218,8 @@ class Evaluate(Effect[Tally | None]):
         if not data:
             return None
         held = json.loads(data)
-        return Tally(tuple(held["worse"]), tuple(held["better"]), tuple(held["total"]), held["finite"])
+        counts = {name: tuple(held[name]) for name in ("worse", "better", "right", "total")}
+        return Tally(**counts, finite=held["finite"])
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,16 @@ An order that it cannot accept raises; the engine sends the refusal's sentence b
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
-from phalanx.canonical import digest
-from phalanx.channel.envelope import Terms, ballot_terms, compose, update_terms, wrap
+from phalanx.canonical import digest, model_digest
+from phalanx.channel.envelope import SALT_BYTES, Terms, ballot_terms, compose, update_terms, wrap
 from phalanx.channel.order import TRAIN, VOTE, Order, open_order
 from phalanx.entropy import KEY_BYTES
 from phalanx.errors import FloorRefused, IntegrityError, RollbackError
+from phalanx.gate import GatePolicy, vote_of
 from phalanx.round.effects import Charge, Corridor, Draw, Evaluate, Seal, Train
 from phalanx.signing import SigningKey
 from phalanx.types import Binding, ExamplePrivacy, Layout, MemberId, Reservation, TrainTask
@@ -36,7 +37,7 @@ class Floor:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """What a member knows from joining: its key, the operator's, the layout, its data's name and its floor."""
+    """What a member knows from joining: its key and the operator's, layout, gate, its data's name and its floor."""
 
     member: MemberId
     key: SigningKey = field(repr=False)
@@ -44,7 +45,7 @@ class Membership:
     config: str
     operator: str
     layout: Layout
-    classes: int
+    gate: GatePolicy
     dataset: str
     floor: Floor
 
@@ -98,7 +99,7 @@ def _train(me: Membership, order: Order, name: str) -> Corridor[bytes]:
     if order.privacy is not None:
         yield from Charge(reservation(me, order.binding, order.privacy, name))
         noise_key = yield from Draw("example-noise", KEY_BYTES)
-    task = TrainTask(order.binding.round, order.privacy, noise_key)
+    task = TrainTask(order.binding.round, order.privacy, noise_key, order.control)
     trained = yield from Train(order.incumbent, task)
     fields = {"examples": trained.examples, "tensors": me.layout.as_json()}
     payload = np.ascontiguousarray(trained.delta, dtype="<f4").tobytes()
@@ -106,14 +107,21 @@ def _train(me: Membership, order: Order, name: str) -> Corridor[bytes]:
 
 
 def _vote(me: Membership, order: Order) -> Corridor[bytes]:
-    """Counts on data that stays here: the ballot says how often candidate and incumbent differ, never on what."""
+    """Counts on data that stays here. The ballot says how often candidate and incumbent differ, never on what.
+
+    Where the federation agreed on votes, not even that: only what this member's own test makes of the counts. The
+    log will hold the ballot's hash: without secret salt in it the few values that a ballot can have could be tried.
+    """
     if order.candidate is None:
         raise IntegrityError("an order to vote came without a candidate")
     tally = yield from Evaluate(order.candidate, order.incumbent)
     if tally is None:
         raise FloorRefused("this member holds no held-out data to vote with")
-    fields = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(tally).items()}
-    return (yield from _send(me, order, ballot_terms(order.binding, me.classes), fields, b""))
+    ballot = tally if me.gate.ballot == "counts" else vote_of(tally, me.gate, order.untried)
+    fields = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(ballot).items()}
+    judged = replace(order.binding, model=model_digest(order.candidate))  # it is no ballot on another candidate
+    salt = yield from Draw("ballot-salt", SALT_BYTES)
+    return (yield from _send(me, order, ballot_terms(judged, me.gate.classes), fields, salt))
 
 
 def _send(me: Membership, order: Order, terms: Terms, fields: object, payload: bytes) -> Corridor[bytes]:

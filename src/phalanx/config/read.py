@@ -1,0 +1,68 @@
+"""One TOML file, parsed and refused at the edge: unknown keys, values out of range, controls that do not compose.
+
+What passes here can be started: enough rows for the rule even with the members that may be missing, and central noise
+only for a rule whose sensitivity is known.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from phalanx.config.refusals import refuse_what_cannot_run
+from phalanx.config.tables import Settings
+from phalanx.errors import ConfigError
+
+
+def read_config(path: Path) -> Settings:
+    """The settings in a TOML file. Raises ConfigError."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:  # besides its own errors tomllib lets those of int() through
+        raise ConfigError(f"{path} is not TOML: {error}") from None
+    return parse(table)
+
+
+def parse(table: dict[str, Any]) -> Settings:
+    """The settings in a parsed table, checked for what can be run. Raises ConfigError, RuleRefused, NotAvailable."""
+    try:
+        settings = Settings.model_validate(table)
+    except ValidationError as error:
+        raise ConfigError(*_explain(error)) from None
+    refuse_what_cannot_run(settings)
+    return settings
+
+
+def _explain(error: ValidationError) -> tuple[str]:
+    """Every complaint in one sentence each, with the nearest key for an unknown one."""
+    sentences = []
+    for complaint in error.errors(include_url=False):
+        place = ".".join(str(part) for part in complaint["loc"])
+        if complaint["type"] == "extra_forbidden":
+            sentences.append(f"unknown key {place}{_nearest(complaint['loc'])}")
+        else:
+            found = "" if complaint["type"] == "missing" else f", found {_shown(complaint['input'])}"
+            sentences.append(f"{place}: {complaint['msg'].lower()}{found}")
+    return ("; ".join(sentences),)
+
+
+def _shown(value: Any) -> str:
+    try:
+        return f"{value!r:.60}"
+    except ValueError:  # Python refuses to write out an integer of thousands of digits
+        return "an integer of thousands of digits"
+
+
+def _nearest(location: tuple[int | str, ...]) -> str:
+    table: Any = Settings
+    for part in location[:-1]:
+        annotation = table.model_fields[str(part)].annotation
+        table = next(one for one in (annotation, *getattr(annotation, "__args__", ())) if hasattr(one, "model_fields"))
+    close = difflib.get_close_matches(str(location[-1]), list(table.model_fields), n=1)
+    return f", did you mean {close[0]!r}?" if close else f"; known here: {', '.join(table.model_fields)}"
