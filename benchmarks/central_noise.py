@@ -18,7 +18,7 @@ from phalanx.engine.assemble import Stores, assemble, lab_edges
 from phalanx.entropy import system_entropy
 from phalanx.learning import Descent
 from phalanx.learning.digits import CLASSES
-from phalanx.learning.torch_trainer import use_one_thread
+from phalanx.learning.threads import use_threads
 from phalanx.redteam.scenario import MEMBERS, Draw, Measure, initial_model, split, trainer
 from phalanx.store import LedgerStore, RunStore
 
@@ -59,7 +59,7 @@ def accuracy(tables: dict[str, Any], seed: int) -> float:
 
 
 def main() -> None:
-    use_one_thread()
+    use_threads(1)
     table = {}
     for name, tables in CASES.items():
         found = [accuracy(tables, seed) for seed in SEEDS]

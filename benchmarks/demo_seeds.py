@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from phalanx import __version__
-from phalanx.learning.torch_trainer import use_one_thread
+from phalanx.learning.threads import use_threads
 from phalanx.redteam.result import RunResult
-from phalanx.redteam.scenario import ALONE, RUNS, Draw, play, play_alone, quiet
+from phalanx.redteam.scenario import ALONE, POOLED, RUNS, Draw, play, play_alone, play_pooled, quiet
 
 
 def one(job: tuple[str, Draw]) -> RunResult:
@@ -31,6 +31,8 @@ def one(job: tuple[str, Draw]) -> RunResult:
     name, draw = job
     if name == ALONE:
         return play_alone(draw)
+    if name == POOLED:
+        return play_pooled(draw)
     run = next(run for run in RUNS if run.name == name)
     return play(run, draw, None, quiet)[0]
 
@@ -63,10 +65,10 @@ def main() -> None:
     arguments = parser.parse_args()
     first, last = (int(part) for part in arguments.seeds.split("-"))
     seeds = list(range(first, last + 1))
-    names = [run.name for run in RUNS] + [ALONE]
+    names = [run.name for run in RUNS] + [ALONE, POOLED]
     draws = [Draw(seed, arguments.alpha) for seed in seeds]
     jobs = [(name, draw) for name in names for draw in draws]
-    use_one_thread()
+    use_threads(1)
     with ProcessPoolExecutor(2, get_context("fork")) as pool:
         results = dict(zip(jobs, pool.map(one, jobs), strict=True))
     table = {name: summary([results[name, draw] for draw in draws]) for name in names}

@@ -138,6 +138,7 @@ def prices() -> str:
         ("the same and ε = 8 for each training example, nobody attacks", "private"),
         ("the same, three of ten attack", "private-attacked"),
         ("not taking part: each organisation alone, without privacy", "alone"),
+        ("not federated: all data in one place, without privacy", "pooled"),
     )
     rows = [(words, even.accuracy(run), uneven.accuracy(run)) for words, run in runs]
     attacked = ("backdoor success in the attacked run", *(one.backdoor("private-attacked") for one in (even, uneven)))

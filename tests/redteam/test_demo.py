@@ -14,8 +14,9 @@ import pytest
 
 from phalanx.audit import verify_run
 from phalanx.errors import ConflictError, IntegrityError
+from phalanx.learning import LocalTrainer
 from phalanx.redteam.demo import run_demo
-from phalanx.redteam.scenario import ALONE, MEMBERS, RUNS, Draw, cast, play, play_alone, quiet, shortened, split
+from phalanx.redteam.scenario import ALONE, MEMBERS, POOLED, RUNS, Draw, cast, play, play_alone, quiet, shortened, split
 from phalanx.release import open_release
 from phalanx.store import read_public
 from tests.redteam.synthetic_demo import demo as synthetic
@@ -43,7 +44,7 @@ def _runs(data: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def test_every_run_of_the_scenario_is_in_the_envelope(demo: tuple[dict[str, Any], Path]) -> None:
     runs = _runs(demo[0])
-    assert set(runs) == {run.name for run in RUNS} | {ALONE}
+    assert set(runs) == {run.name for run in RUNS} | {ALONE, POOLED}
     fields = {"name", "accuracy", "backdoor_success", "epsilon", "delta", "unit", "finite", "refused", "seconds"}
     assert all(fields <= set(run) for run in runs.values())
 
@@ -108,7 +109,7 @@ def test_a_second_demo_replaces_the_first_and_nothing_else(tmp_path: Path) -> No
 
 def test_the_synthetic_report_data_have_the_shape_of_a_real_run() -> None:
     """The report's tests stand on made-up data: the names in it must be the scenario's."""
-    real = {run.name for run in RUNS} | {ALONE}
+    real = {run.name for run in RUNS} | {ALONE, POOLED}
     assert set(synthetic().runs) <= real
 
 
@@ -116,7 +117,7 @@ def test_hostile_members_are_the_ones_that_the_run_names() -> None:
     digits = split(Draw(0))
     for run in RUNS:
         players = cast(run, digits)
-        honest = {member for member in MEMBERS if type(players[member]).__name__ == "TorchTrainer"}
+        honest = {member for member in MEMBERS if isinstance(players[member], LocalTrainer)}
         assert honest == set(MEMBERS) - set(run.hostile), run.name
 
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 import math
 import re
 from base64 import b64encode
-from copy import deepcopy
 from dataclasses import replace
 from hashlib import sha256
-from typing import Any
 
 import pytest
 
-from phalanx.config import parse
 from phalanx.gate import BLIND_SPOTS
-from phalanx.privacy import COST_AT_SMALL_N
-from phalanx.report import RunReport, controls_of, limits_of, render_run
+from phalanx.learning.baselines import Baselines
+from phalanx.report import RunReport, render_run
 from phalanx.report.wording import epsilon, percent
 from tests.report.page_reader import Page
-from tests.report.synthetic_report import hostile_report, run_report, table
+from tests.report.synthetic_report import hostile_report, run_report
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +92,7 @@ def test_every_weight_epsilon_and_decision_stands_in_a_table(page: Page) -> None
         assert all(plain(percent(weight)) in page.text for weight in record.weights)
         decision = "released overall" if record.verdict.passed else "refused class 8"
         assert f" {record.round} {decision} {record.verdict.worse} {record.verdict.better} " in page.text
-    assert page.elements.count("details") == 3
+    assert page.elements.count("details") == 4
 
 
 def test_refusals_stand_with_reason_rounds_and_the_members_words(page: Page) -> None:
@@ -106,22 +103,25 @@ def test_refusals_stand_with_reason_rounds_and_the_members_words(page: Page) -> 
     assert "3 refused class 8 31 40 3 × 10⁻⁵ 10" in page.text
 
 
-def test_sites_are_listed_worst_first_beside_training_alone(page: Page) -> None:
-    report = run_report()
-    assert report.alone is not None
-    order = sorted(report.accuracy, key=lambda member: report.accuracy[member])
-    section = page.text[page.text.index("The numbers") : page.text.index("ε bounds what")]
-    at = [section.index(plain(f"{m} {percent(report.accuracy[m])} {percent(report.alone[m])}")) for m in order]
-    assert at == sorted(at)
-    better = sum(report.accuracy[m] > report.alone[m] for m in order)
-    assert f"Together, {better} of 10 sites do better than alone" in page.text
+def test_members_that_were_not_drawn_are_no_refusals_and_do_not_lower_their_mean() -> None:
+    report = run_report(members=4, rounds=2)
+    first, second = (
+        replace(one, accepted=report.members[:2], weights=(0.25, 0.75), refused=()) for one in report.records
+    )
+    drawn = replace(report, records=(first, replace(second, accepted=report.members[1:3])))
+    text = plain(Page(render_run(drawn)).text)
+    assert (
+        "ward-000 25.0 % 0 25.0 % not asked ward-001 50.0 % 0 75.0 % 25.0 % ward-002 75.0 % 0 not asked 75.0 %" in text
+    )
+    assert "ward-003 never asked 0 not asked not asked" in text
 
 
-def test_what_was_not_measured_is_not_measured() -> None:
-    seen = Page(render_run(replace(run_report(), alone=None, held_out={})))
-    assert "Training alone, without the others: not measured." in seen.text and "loss | gain" not in seen.text
-    empty = Page(render_run(replace(run_report(), accuracy={}, alone=None)))
-    assert "Mean accuracy at sites not measured" in empty.text and "Accuracy at the sites: not measured." in empty.text
+def test_a_gate_of_votes_is_described_by_votes_and_not_by_examples() -> None:
+    report = run_report(rounds=2)
+    voted = tuple(replace(one, verdict=replace(one.verdict, test="votes", worse=2, better=8)) for one in report.records)
+    by_votes, by_counts = (Page(render_run(replace(report, records=r))).text for r in (voted, report.records))
+    assert "Each member votes against a candidate or not" in by_votes and "how many are lost" not in by_votes
+    assert "how many are lost" in by_counts and "votes against a candidate or not" not in by_counts
 
 
 def test_a_run_that_stopped_says_so_and_why() -> None:
@@ -135,7 +135,9 @@ def test_a_run_that_stopped_says_so_and_why() -> None:
 
 
 def test_a_run_without_a_closed_round_invents_no_number() -> None:
-    report = replace(run_report(), finished=False, reason="no quorum", records=(), accuracy={}, alone=None, messages={})
+    report = replace(
+        run_report(), finished=False, reason="no quorum", records=(), accuracy={}, baselines=None, messages={}
+    )
     seen = Page(render_run(report))
     assert "0 of 40" in seen.text and "Nothing was closed." in seen.text and "No round was closed." in seen.text
     figures = seen.text[seen.text.index("Mean accuracy") : seen.text.index("Who can switch")]
@@ -152,103 +154,6 @@ def test_limits_blind_spots_and_the_command_are_printed(page: Page) -> None:
         "Phalanx 0.1.0 · run a1b2c3d4",
     ):
         assert text in page.text, text
-
-
-# ------------------------------------------------------------------------------------------------ controls and limits
-
-
-def changed(**tables: dict[str, Any] | None) -> RunReport:
-    """The report with other tables in its configuration; None takes one out, and so does a key that is None."""
-    found: dict[str, Any] = deepcopy(table())
-    for name, keys in tables.items():
-        merged = {} if keys is None else {**found.get(name, {}), **keys}
-        found[name] = {key: value for key, value in merged.items() if value is not None}
-        if keys is None:
-            del found[name]
-    settings = parse(found)
-    privacy, report = settings.mechanism, run_report()
-    return replace(
-        report,
-        rule=settings.chain,
-        privacy=privacy,
-        controls=controls_of(settings, privacy),
-        limits=limits_of(settings, privacy, report.held_out),
-        records=tuple(replace(one, epsilon=one.epsilon if privacy else None) for one in report.records),
-    )
-
-
-def states(report: RunReport) -> dict[str, str]:
-    return {one.name: one.state for one in report.controls}
-
-
-def test_with_every_control_on_only_what_does_not_exist_is_missing() -> None:
-    found = states(run_report())
-    assert {name for name, state in found.items() if state == "off"} == set()
-    assert {name for name, state in found.items() if state == "not available"} == {
-        "Secure aggregation", "Backdoor inspection", "Witnesses of the log", "Separate machines",
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("tables", "off", "limit"),
-    [
-        ({"run": {"lab_seed": 7}}, "Secret randomness", "Not secure: lab_seed"),
-        ({"gate": {"unsafe_accept_all": True}}, "Gate", "Not secure: the gate was switched off"),
-        ({"privacy": None, "floor": None}, "Differential privacy", "training examples can be rebuilt"),
-        ({"aggregation": {"rule": "mean", "f": 0}}, "Robust aggregation", "a single hostile member can steer"),
-        ({"floor": None}, "Members' floors", "The coordinator sees each single update."),
-        (
-            {
-                "screening": {"unsafe_accept_all": True},
-                "privacy": None,
-                "floor": None,
-                "aggregation": {"rule": "mean", "f": 0},
-            },
-            "Screening",
-            "Not secure: screening was switched off",
-        ),
-    ],
-)
-def test_a_control_that_is_switched_off_is_named_off_and_its_danger_said(
-    tables: dict[str, Any], off: str, limit: str
-) -> None:
-    report = changed(**tables)
-    assert states(run_report())[off] == "on" and states(report)[off] == "off"
-    assert any(limit in sentence for sentence in report.limits)
-    opening = Page(render_run(report)).text.split("Who can switch a control off")[0]
-    assert off in opening.split("Not in force: ")[1]
-
-
-def test_limits_that_do_not_apply_are_not_said() -> None:
-    said = " ".join(run_report().limits)
-    assert "Not secure" not in said and "rebuilt" not in said and "believes every voter" not in said
-
-
-def test_a_run_without_privacy_states_no_epsilon() -> None:
-    text = Page(render_run(changed(privacy=None, floor=None))).text
-    assert "Privacy loss, at most no bound" in text and "Nothing bounds what its updates" in text
-    assert "ε spent, by round" not in text
-
-
-def test_central_noise_says_whom_it_does_not_hide_from_and_what_it_costs() -> None:
-    report = changed(
-        privacy={"unit": "member", "clip_l2": None, "normaliser": None},
-        aggregation={"rule": "mean", "f": 0, "pre": ["norm-clip"], "clip_l2": 1.0},
-        floor=None,
-    )
-    assert COST_AT_SMALL_N in report.limits
-    assert any("before the noise" in sentence for sentence in report.limits)
-    assert "per member, added or removed" in Page(render_run(report)).text
-
-
-@pytest.mark.parametrize(
-    ("each", "words"), [(27, "no loss of fewer than 10 of them"), (0, None), (0.5, "no loss at all")]
-)
-def test_few_voters_are_said_to_notice_little(each: float, words: str | None) -> None:
-    settings = parse(table())
-    held_out = {member: math.ceil(each) for member in settings.members[: 5 if each == 0.5 else 10]}
-    said = " ".join(limits_of(settings, settings.mechanism, held_out))
-    assert (words in said) if words else ("held out" not in said)
 
 
 # ---------------------------------------------------------------------------------------------------------------- sizes
@@ -287,7 +192,11 @@ def test_figures_of_a_run_that_are_no_shares_are_drawn_nowhere(value: float) -> 
         for one in report.records
     )
     shares = dict.fromkeys(report.members, value)
-    written = render_run(replace(report, records=records, accuracy=shares, alone=shares))
+    written = render_run(
+        replace(
+            report, records=records, accuracy=shares, baselines=Baselines(alone=shares, plain=shares, pooled=shares)
+        )
+    )
     drawn = [text for name, text in Page(written).attributes if name in ("d", "x", "y", "cx", "cy", "width")]
     assert not any(re.search(r"nan|inf|e\+", text) for text in drawn)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from types import NoneType
 from typing import Any
 
@@ -88,8 +89,17 @@ def sign_order(order: Order, operator: SigningKey) -> bytes:
     return len(header).to_bytes(4, "big") + header + signature + payload
 
 
+@lru_cache(maxsize=2)
+def order_name(data: bytes) -> str:
+    """The hash by which a member knows this order again."""
+    return digest("order", data)
+
+
+@lru_cache(maxsize=2)  # where one process plays many members, all of them are sent the same bytes
 def open_order(data: bytes, operator: str, layout: Layout) -> Order:
-    """The order in `data`. Raises BadSignature, NotCanonical or IntegrityError unless it is `operator`'s, whole.
+    """The order in `data`, its arrays read-only.
+
+    Raises BadSignature, NotCanonical or IntegrityError unless it is `operator`'s, whole.
 
     The member knows the layout from joining; an order about another one is refused before its payload is read.
     """
@@ -113,6 +123,7 @@ def _read(stated: dict[str, Any], payload: bytes, layout: Layout) -> Order:
     if len(payload) != vectors * layout.nbytes or digest("payload", payload) != stated["payload"]:
         raise IntegrityError("the model that came with the order is not the one that was signed")
     rows = np.frombuffer(payload, dtype="<f4").astype(np.float32).reshape(vectors, layout.d)
+    rows.flags.writeable = False
     order = Order(
         kind=stated["kind"],
         binding=Binding(**_fields("binding", stated["binding"], _BINDING)),

@@ -18,6 +18,7 @@ from phalanx.audit.checkpoint import log_origin, sign_checkpoint
 from phalanx.audit.log import Log
 from phalanx.canonical import decode, digest, encode, model_digest
 from phalanx.channel.keys import seal
+from phalanx.channel.order import order_name
 from phalanx.engine.driver import Party, Raised, Watch, drive, drive_together, nobody_watches
 from phalanx.entropy import KEY_BYTES, expand
 from phalanx.errors import (
@@ -292,7 +293,7 @@ class InProcess:
         return dict(zip(hands, sent, strict=True))
 
     def _party(self, member: MemberId, order: bytes, hands: _MemberHands, attempt: int) -> Party[bytes | Exception]:
-        index = int(digest("order", order)[:8], 16) * _EFFECTS_AN_ORDER
+        index = int(order_name(order)[:8], 16) * _EFFECTS_AN_ORDER
         corridor = _declining(answer_order(self.members[member].membership, order, self._expected))
         return Party(corridor, EffectKey(member, hands.number, attempt, index), hands)
 

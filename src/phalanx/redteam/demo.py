@@ -22,7 +22,7 @@ from phalanx.entropy import expand
 from phalanx.errors import ConflictError, IntegrityError
 from phalanx.gate import BLIND_SPOTS
 from phalanx.learning import Descent, MemberData, unflatten
-from phalanx.learning.torch_trainer import use_one_thread
+from phalanx.learning.threads import use_threads
 from phalanx.redteam.result import DemoResult, Leak, Price, RoundResult, RunResult, Threat
 from phalanx.redteam.scenario import (
     ALONE,
@@ -30,6 +30,7 @@ from phalanx.redteam.scenario import (
     EPSILON,
     HOSTILE,
     MEMBERS,
+    POOLED,
     PROTECTED,
     RUNS,
     Draw,
@@ -37,6 +38,7 @@ from phalanx.redteam.scenario import (
     Run,
     play,
     play_alone,
+    play_pooled,
     protected_privacy,
     split,
     trainer,
@@ -83,7 +85,7 @@ def run_demo(out: Path, draw: Draw, program: str, progress: Progress) -> DemoRes
     """
     started = time.perf_counter()
     root = _fresh(out)
-    use_one_thread()
+    use_threads(1)
     results, key = _play_all(draw, root, progress)
     digits = split(draw)
     operator = fingerprint(key)
@@ -128,16 +130,17 @@ def _play_all(draw: Draw, root: Path, progress: Progress) -> tuple[dict[str, Run
     workers = min(2, os.cpu_count() or 1)
     with ProcessPoolExecutor(workers, context, _start_worker, (_Worker(draw, root, queue),)) as pool:
         played = {run.name: pool.submit(_play_one, run) for run in RUNS}
-        alone = pool.submit(play_alone, draw)
-        _report(queue, [*played.values(), alone], progress)
+        others = {ALONE: pool.submit(play_alone, draw), POOLED: pool.submit(play_pooled, draw)}
+        _report(queue, [*played.values(), *others.values()], progress)
         results = {name: future.result()[0] for name, future in played.items()}
-        return results | {ALONE: alone.result()}, played[PROTECTED].result()[1]
+        results |= {name: future.result() for name, future in others.items()}
+        return results, played[PROTECTED].result()[1]
 
 
 def _start_worker(worker: _Worker) -> None:
     global _worker  # the pool hands its initializer's argument over in no other way
     _worker = worker
-    use_one_thread()
+    use_threads(1)
 
 
 def _play_one(run: Run) -> tuple[RunResult, str]:
@@ -243,6 +246,7 @@ def _prices(runs: Mapping[str, RunResult]) -> tuple[Price, ...]:
         Price("Under attack, all controls on", private, runs["private-attacked"].accuracy, "three of ten hostile"),
         Price("All of it together", clean, runs["private-attacked"].accuracy, "against plain federated averaging"),
         Price("Not taking part: training alone", clean, runs[ALONE].accuracy, "mean of the ten organisations"),
+        Price("Not federated: all data in one place", clean, runs[POOLED].accuracy, "what nobody could have"),
     )
 
 

@@ -14,8 +14,8 @@ from phalanx.report.spent import epsilon_in_words, spent_by_round
 from phalanx.report.wording import NOT_RUN, finite, listed, percent, ranges, shortened, small
 from phalanx.types import MemberId
 
-_QUIET = ("clean", "robust", "private", "alone")  # runs in which nobody attacks
-_COMPARED = (DEFENDED, "clean", "alone")
+_QUIET = ("clean", "robust", "private", "alone", "pooled")  # runs in which nobody attacks
+_COMPARED = (DEFENDED, "clean", "alone", "pooled")
 _MOST_ROWS = 120  # refusal rows: how many there are is up to the attackers
 
 
@@ -187,7 +187,7 @@ def budget(result: DemoResult) -> tuple[Html, Html]:
 
 
 def fairness(result: DemoResult) -> tuple[Html, Html]:
-    """Recall of each class and accuracy at each site in three runs, worst first, and who holds what."""
+    """Recall of each class and accuracy at each site in four runs, worst first, and who holds what."""
     why = (
         "An average can hide who pays. Far right is good; the worst is on top. Sites are measured on their own "
         "held-out examples."
@@ -195,7 +195,7 @@ def fairness(result: DemoResult) -> tuple[Html, Html]:
     lead = el("p", why)
     entries = [
         el("li", mark_key(mark), name if name in result.runs else f"{name} ({NOT_RUN})")
-        for mark, name in zip("●○|", _COMPARED, strict=True)
+        for mark, name in zip("●○|×", _COMPARED, strict=True)
     ]
     keys = el("ul", *entries, class_="keys")
     compared = [result.runs.get(name) for name in _COMPARED]
@@ -226,7 +226,7 @@ def _dots(title: str, unit: str, values: Mapping[str, tuple[float | None, ...]],
     chart = dot_plot(f"{title}, worst first; the table below has the numbers", unit, rows)
     head = (title.split()[-1], *_COMPARED)
     caption = el("figcaption", el("h3", title), "Good: far to the right. Worst first.")
-    return el("figure", caption, chart, data(table(head, listing, numeric=(1, 2, 3))))
+    return el("figure", caption, chart, data(table(head, listing, numeric=(1, 2, 3, 4))))
 
 
 def _split(result: DemoResult) -> Html:

@@ -21,10 +21,11 @@ from phalanx.config import Settings, parse
 from phalanx.engine.assemble import Stores, assemble, lab_edges, system_edges
 from phalanx.engine.inprocess import Edges
 from phalanx.entropy import system_entropy
-from phalanx.learning import Descent, MemberData, Trainer, flatten, layout_of, unflatten
+from phalanx.learning import Descent, LocalTrainer, MemberData, Trainer, flatten, layout_of, unflatten
+from phalanx.learning.adapters.torch_module import torch_model
+from phalanx.learning.baselines import joined
 from phalanx.learning.digits import CLASSES, FEATURES, Split, split_digits
 from phalanx.learning.models import softmax_regression, tensors_of
-from phalanx.learning.torch_trainer import TorchTrainer
 from phalanx.redteam.result import RoundResult, RunResult
 from phalanx.round.coordinator import RoundRecord, Standing
 from phalanx.store import LedgerStore, RunStore
@@ -133,7 +134,7 @@ RUNS = (
     Run("robust-norm-matched", _ROBUST, _robust(), MATCHED | FLIPPED | NOT_FINITE),
 )
 PROTECTED = "private-attacked"  # the run whose log, model and ledger are kept on disk
-ALONE = "alone"
+ALONE, POOLED = "alone", "pooled"
 
 
 # ------------------------------------------------------------------------------------------------------------- members
@@ -152,9 +153,12 @@ def split(draw: Draw) -> Split:
     return split_digits(MEMBERS, rng=np.random.default_rng(draw.seed), alpha=draw.alpha, held_out=HELD_OUT)
 
 
-def trainer(data: MemberData, descent: Descent = HONEST) -> TorchTrainer:
+MODEL = torch_model(softmax_regression(FEATURES, CLASSES), CLASSES)
+
+
+def trainer(data: MemberData, descent: Descent = HONEST) -> LocalTrainer:
     """An honest member on `data`."""
-    return TorchTrainer(softmax_regression(FEATURES, CLASSES), data, descent)
+    return LocalTrainer(MODEL, data, descent)
 
 
 def initial_model() -> F32:
@@ -321,6 +325,29 @@ def play_alone(draw: Draw) -> RunResult:
         rounds=(),
         per_class=tuple(recalls.mean(axis=0).tolist()),
         per_site={member: measure.at_site(member, model) for member, model in models.items()},
+    )
+
+
+def play_pooled(draw: Draw) -> RunResult:
+    """All examples in one place, for as many steps: what nobody could have, and what federation is held against."""
+    started = time.perf_counter()
+    digits = split(draw)
+    measure = Measure(digits)
+    model = _train_alone(trainer(joined([digits.members[member] for member in MEMBERS])))
+    return RunResult(
+        name=POOLED,
+        controls="none: all data in one place, without privacy",
+        hostile={},
+        accuracy=measure.accuracy(model),
+        backdoor_success=measure.backdoor(model),
+        finite=True,
+        epsilon=None,
+        delta=None,
+        unit=None,
+        seconds=time.perf_counter() - started,
+        rounds=(),
+        per_class=measure.per_class(model),
+        per_site=measure.per_site(model),
     )
 
 

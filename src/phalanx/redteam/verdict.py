@@ -36,6 +36,7 @@ RUNS = (
     "private-norm-matched",
     "private-multi-krum-norm-matched",
     "alone",
+    "pooled",
 )
 
 

@@ -107,8 +107,11 @@ class DotRow:
 
 
 def dot_plot(label: str, unit: str, rows: Sequence[DotRow]) -> Html:
-    """Rows of up to three marks on one scale: ● the first series, ○ the second, | the third."""
-    left, width, high = 150.0, 500.0, 24.0 if len(rows) <= 20 else 17.0
+    """Rows of up to four marks on one scale: ● the first series, ○ the second, | the third, × the fourth.
+
+    They are drawn in an order in which each is still seen where all coincide.
+    """
+    left, right, width, high = 150.0, 484.0, 500.0, 24.0 if len(rows) <= 20 else 17.0
     known = [share for row in rows for value in row.values if (share := finite(value)) is not None]
     low = max(0.0, math.floor(min(known, default=0.0) * 10 - 1e-9) / 10)
     span = 1 - low or 1.0
@@ -118,27 +121,27 @@ def dot_plot(label: str, unit: str, rows: Sequence[DotRow]) -> Html:
         kind = "harm" if row.hostile else "ink"
         name = f"{short(row.label, 12)} · hostile" if row.hostile else short(row.label)
         parts.append(el("text", name, x=left - 14, y=y + 4, text_anchor="end", class_=f"label {kind}"))
-        parts.append(el("path", d=f"M{left} {y:.1f}H{width - 16}", class_="guide"))
-        for mark, value in zip((_filled, _hollow, _bar), row.values, strict=False):
-            share = finite(value)
+        parts.append(el("path", d=f"M{left} {y:.1f}H{right}", class_="guide"))
+        for at, mark in ((1, _hollow), (3, _cross), (2, _bar), (0, _filled)):
+            share = finite(row.values[at]) if at < len(row.values) else None
             if share is not None:
-                parts.append(mark(left + (width - 16 - left) * (min(max(share, low), 1.0) - low) / span, y))
+                parts.append(mark(left + (right - left) * (min(max(share, low), 1.0) - low) / span, y))
         if all(finite(value) is None for value in row.values):
             parts.append(el("text", "no figure", x=left + 6, y=y - 4, class_="soft"))
     foot = 10 + len(rows) * high + 14
     for share in (low, low + span / 2, 1.0):
-        x = left + (width - 16 - left) * (share - low) / span
+        x = left + (right - left) * (share - low) / span
         parts.append(el("text", f"{100 * share:.0f} %", x=x, y=foot, text_anchor="middle", class_="soft"))
-    parts.append(el("text", unit, x=(left + width - 16) / 2, y=foot + 18, text_anchor="middle", class_="soft"))
+    parts.append(el("text", unit, x=(left + right) / 2, y=foot + 18, text_anchor="middle", class_="soft"))
     return svg(width, foot + 26, label, *parts)
 
 
 def mark_key(mark: str) -> Html:
-    """The small picture of a mark or line, for a legend: "●", "○", "|", "ink" or "harm"."""
+    """The small picture of a mark or line, for a legend: "●", "○", "|", "×", "ink" or "harm"."""
     if mark in ("ink", "harm"):
         drawn, width = el("path", d="M1 7H27", class_=f"line {mark}"), 28
     else:
-        drawn, width = {"●": _filled, "○": _hollow, "|": _bar}[mark](7, 7), 14
+        drawn, width = {"●": _filled, "○": _hollow, "|": _bar, "×": _cross}[mark](7, 7), 14
     return el("svg", drawn, viewBox=f"0 0 {width} 14", width=width, height=14, aria_hidden="true", class_="key")
 
 
@@ -280,8 +283,12 @@ def _filled(x: float, y: float) -> Html:
 
 
 def _hollow(x: float, y: float) -> Html:
-    return el("circle", cx=x, cy=y, r=5, class_="ring")
+    return el("circle", cx=x, cy=y, r=6, class_="ring")
 
 
 def _bar(x: float, y: float) -> Html:
     return el("path", d=f"M{x:.1f} {y - 6:.1f}v12", class_="tick")
+
+
+def _cross(x: float, y: float) -> Html:
+    return el("path", d=f"M{x - 5:.1f} {y - 5:.1f}l10 10m-10 0l10 -10", class_="cross")

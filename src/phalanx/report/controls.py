@@ -1,15 +1,13 @@
-"""A configuration in words: which controls are in force, who can switch them off, and what stays open."""
+"""A configuration in words: which controls are in force, and who can switch them off."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from phalanx.config import Settings
-from phalanx.gate import detectable_drop
-from phalanx.privacy import COST_AT_SMALL_N
+from phalanx.gate import votes_to_refuse
+from phalanx.learning.server import Adam, Yogi
 from phalanx.report.facts import Control, State
-from phalanx.report.wording import count, percent, small, word
-from phalanx.types import ExamplePrivacy, MemberId, MemberPrivacy
+from phalanx.report.wording import count, listed, percent, small, word
+from phalanx.types import ExamplePrivacy, MemberPrivacy
 
 Privacy = ExamplePrivacy | MemberPrivacy | None
 
@@ -29,18 +27,61 @@ def controls_of(settings: Settings, privacy: Privacy) -> tuple[Control, ...]:
     sealed = "signed by its member, sealed to a key of this attempt, bound to round, model and configuration"
     return (
         Control("Signed roster", f"{members}, one key and one entry each", NOBODY, "on"),
+        _schema(settings),
+        _standardisation(settings),
+        _selection(settings),
+        _local(settings),
         Control("Signed and sealed updates", f"each {sealed}", NOBODY, "on"),
         _screening(settings),
         _rule(settings),
         _cap(settings),
         _noise(settings, privacy),
         _ledger(privacy),
+        _server(settings),
         _gate(settings),
+        _ballots(settings),
         _floors(settings),
         Control("Log and releases", "append-only, signed, checked offline by anybody", NOBODY, "on"),
         _entropy(settings),
         *(Control(name, value, "–", "not available") for name, value in _MISSING),
     )
+
+
+def _schema(settings: Settings) -> Control:
+    name, table = "Schema check", settings.data
+    if table.schema_file is None:
+        return Control(name, "no schema: data in another unit or order train along unnoticed", OPERATOR, "off")
+    value = f"before round one each member holds its own data against {table.schema_file}"
+    return Control(name, value, f"{OPERATOR}; a member, for its own data", "on")
+
+
+def _standardisation(settings: Settings) -> Control:
+    name, table = "Standardisation", settings.data
+    if table.statistics is None:
+        return Control(name, "none: each member's inputs are as it loads them", OPERATOR, "no effect")
+    value = f"inputs clipped to declared bounds and scaled by the federation's statistics, {table.statistics}"
+    return Control(name, value, f"{OPERATOR}; a member, for its own data", "on")
+
+
+def _selection(settings: Settings) -> Control:
+    name, table = "Drawn cohorts", settings.selection
+    if table.policy == "all":
+        return Control(name, "nobody is drawn: all members are asked in every round", OPERATOR, "no effect")
+    who = {
+        "uniform": f"{settings.largest_cohort} of {len(settings.members)} members",
+        "stratified": f"up to {table.size} members of each label",
+        "poisson": f"each member with probability {table.rate}, {table.min_cohort} or more",
+    }[table.policy]
+    draw = "the log's first entry commits by a hash to the seed of all draws, the last one reveals it"
+    return Control(name, f"{who}; {draw}; no privacy amplification is claimed", OPERATOR, "on")
+
+
+def _local(settings: Settings) -> Control:
+    name, patterns = "Local tensors", settings.learning.local
+    if not patterns:
+        return Control(name, "none: every tensor of the model travels", OPERATOR, "no effect")
+    value = f"{listed(patterns, 8)}: never leave a member; no rule, clip or gate of the coordinator's sees them"
+    return Control(name, value, OPERATOR, "on")
 
 
 def _screening(settings: Settings) -> Control:
@@ -58,7 +99,9 @@ def _rule(settings: Settings) -> Control:
         return Control("Robust aggregation", "plain federated averaging: tolerates nobody", switch, "off")
     if not f:
         return Control("Robust aggregation", f"{settings.chain}: tolerates no hostile member", switch, "off")
-    value = f"{settings.chain}: tolerates up to {word(f)} of {count(len(settings.members), 'member')}"
+    drawn = settings.selection.policy != "all"
+    whom = "the members asked in a round" if drawn else count(len(settings.members), "member")
+    value = f"{settings.chain}: tolerates up to {word(f)} of {whom}"
     return Control("Robust aggregation", value, switch, "on")
 
 
@@ -97,14 +140,43 @@ def _ledger(privacy: Privacy) -> Control:
     )
 
 
+def _server(settings: Settings) -> Control:
+    optimiser = settings.optimiser
+    if isinstance(optimiser, Adam):
+        kind = "yogi" if isinstance(optimiser, Yogi) else "adam"
+        step = f"{kind}, learning rate {optimiser.learning_rate:g}, momentum {optimiser.momentum:g}"
+    else:
+        momentum = f", momentum {optimiser.momentum:g}" if optimiser.momentum else ""
+        step = f"sgd, learning rate {optimiser.learning_rate:g}{momentum}"
+    value = f"{step}: not a control; it works on aggregates alone, as post-processing of rule and noise"
+    return Control("Server optimiser", value, OPERATOR, "no effect")
+
+
 def _gate(settings: Settings) -> Control:
     table = settings.gate
     if table.unsafe_accept_all:
         return Control("Gate", "unsafe_accept_all: every candidate passes", OPERATOR, "off")
     liars = f"up to {count(settings.liars, 'liar')} tolerated" if settings.liars else "every voter is believed"
-    classes = f", all classes together at {table.class_significance:g}" if table.class_significance else ""
-    tests = f"sign tests: overall at {table.significance:g}{classes}"
+    if table.ballot == "votes":
+        voters = len(settings.members)
+        enough = votes_to_refuse(voters, settings.gate_policy(1))
+        tests = f"{enough} of {voters} votes against refuse a candidate"
+    else:
+        classes = f", all classes together at {table.class_significance:g}" if table.class_significance else ""
+        tests = f"sign tests: overall at {table.significance:g}{classes}"
     return Control("Gate", f"members vote on held-out examples; {liars}; {tests}", OPERATOR, "on")
+
+
+def _ballots(settings: Settings) -> Control:
+    """What of a member's held-out examples leaves it."""
+    name, table = "Ballots", settings.gate
+    if table.unsafe_accept_all:
+        return Control(name, "no ballot is asked for", OPERATOR, "no effect")
+    if table.ballot == "counts":
+        what = "by class, how many held-out examples there are, are right, were won and lost; never an example"
+        return Control(name, f"counts: {what}", OPERATOR, "on")
+    what = f"one vote by the member's own sign tests at {table.vote_significance:g}, and its accuracy"
+    return Control(name, f"votes: {what} in steps of 1/{table.accuracy_buckets}; no counts", OPERATOR, "on")
 
 
 def _floors(settings: Settings) -> Control:
@@ -120,83 +192,3 @@ def _entropy(settings: Settings) -> Control:
     if settings.run.lab_seed is not None:
         return Control("Secret randomness", "lab_seed: anybody can repeat keys and noise", OPERATOR, "off")
     return Control("Secret randomness", "the system's", OPERATOR, "on")
-
-
-# -------------------------------------------------------------------------------------------------------------- limits
-
-
-def limits_of(settings: Settings, privacy: Privacy, held_out: Mapping[MemberId, int]) -> tuple[str, ...]:
-    """What a run of these settings does not protect against, worst first. `held_out` counts each voter's examples."""
-    return (*_unsafe(settings), *_of_privacy(settings, privacy), *_of_robustness(settings, privacy),
-            *_of_gate(settings, held_out), *_of_trust())  # fmt: skip
-
-
-def _unsafe(settings: Settings) -> list[str]:
-    found = []
-    if settings.run.lab_seed is not None:
-        found.append("Not secure: lab_seed replaced the system's entropy. Whoever knows it knows all keys and noise.")
-    if settings.screening.unsafe_accept_all:
-        found.append("Not secure: screening was switched off. One update of NaN, or a huge one, ends the model.")
-    if settings.gate.unsafe_accept_all:
-        found.append("Not secure: the gate was switched off. A ruined candidate is released like any other.")
-    return found
-
-
-def _of_privacy(settings: Settings, privacy: Privacy) -> list[str]:
-    if privacy is None:
-        return [
-            "The coordinator sees each single update, without any noise: training examples can be rebuilt from it.",
-            "Nothing bounds what the released models tell about the training data.",
-        ]
-    if isinstance(privacy, MemberPrivacy):
-        few = [COST_AT_SMALL_N] if len(settings.members) < 100 else []
-        return [
-            "The coordinator sees each single update before the noise: ε holds only for those who see models.",
-            *few,
-        ]
-    return [
-        "The coordinator sees each single update. Only that member's own noise stands between it and the data.",
-        "ε covers one example of one member. Whoever has several records, or records at several members, is covered "
-        "less. Votes, and whatever was chosen by looking at the data, are outside it.",
-    ]
-
-
-def _of_robustness(settings: Settings, privacy: Privacy) -> list[str]:
-    table, found = settings.aggregation, []
-    if table.f and not settings.screening.unsafe_accept_all:
-        found.append(
-            f"More than f = {table.f} hostile members together can steer the model, and even f of them, with updates "
-            "as long as honest ones, may plant part of a backdoor."
-        )
-    else:
-        found.append("The rule tolerates nobody: a single hostile member can steer the model.")
-    if isinstance(privacy, ExamplePrivacy) and table.rule in ("krum", "multi-krum"):
-        found.append(f"Under noise {table.rule} prefers an update that is shorter than honest ones: attackers' choice.")
-    return found
-
-
-def _of_gate(settings: Settings, held_out: Mapping[MemberId, int]) -> list[str]:
-    table, examples = settings.gate, sum(held_out.values())
-    if table.unsafe_accept_all:
-        return []
-    found = []
-    if examples:
-        drop = detectable_drop(examples, table.significance)
-        least = "no loss at all" if drop is None else f"no loss of fewer than {round(drop * examples)} of them"
-        more = ", and with liars tolerated less than that" if settings.liars else ""
-        found.append(
-            f"{count(len(held_out), 'voter').capitalize()} held out {examples} examples in all: the gate's overall "
-            f"test notices {least}{more}."
-        )
-    if not settings.liars:
-        found.append("The gate believes every voter: one liar can refuse good candidates or help a bad one through.")
-    return found
-
-
-def _of_trust() -> list[str]:
-    return [
-        "A backdoor whose trigger no voter's data holds is invisible to the gate, and no inspection looks for it.",
-        "All parties ran in one process of one user, with all keys in one folder: whoever reads it is everybody.",
-        "The operator can announce one rule and apply another, and can show two logs to two parties: there are no "
-        "witnesses yet.",
-    ]

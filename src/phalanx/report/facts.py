@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from phalanx.learning.baselines import Baselines
 from phalanx.round.coordinator import RoundRecord
 from phalanx.rules import Chain
 from phalanx.types import ExamplePrivacy, MemberId, MemberPrivacy
@@ -27,9 +28,11 @@ class Control:
 class RunReport:
     """One run, finished or not. Accuracies are shares (0 … 1) on each member's own held-out examples.
 
-    `reason` says why a run that is not finished ended. `alone` is what each member reaches on its own data only, None
-    if nobody measured it. `held_out` counts the examples behind each accuracy. `messages` are members' last refusals to
-    take part, in their own words.
+    `reason` says why a run that is not finished ended. `baselines` are the same members trained in other ways for all
+    planned rounds, None if nobody measured them. `held_out` counts the examples behind each accuracy. `split` has each
+    member's examples by class, training and held-out together; empty where the data are not in one place. `travels`
+    says of each tensor whether it leaves a member (`learning.parts.in_words`), `how_trained` how members step.
+    `messages` are members' last refusals to take part, in their own words.
     """
 
     federation: str
@@ -44,8 +47,12 @@ class RunReport:
     limits: tuple[str, ...]  # plain sentences: what this run does not protect against
     records: tuple[RoundRecord, ...]
     accuracy: Mapping[MemberId, float]
-    alone: Mapping[MemberId, float] | None = None
+    baselines: Baselines | None = None
     held_out: Mapping[MemberId, int] = field(default_factory=dict)
+    split: Mapping[MemberId, tuple[int, ...]] = field(default_factory=dict)
+    class_names: tuple[str, ...] | None = None
+    travels: tuple[str, ...] = ()
+    how_trained: tuple[str, ...] = ()
     messages: Mapping[MemberId, str] = field(default_factory=dict)
     public: str  # the folder that anybody can verify
     fingerprint: str

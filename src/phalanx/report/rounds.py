@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from phalanx.gate import BLIND_SPOTS
 from phalanx.report.bars import Bar, vote_bars
@@ -18,6 +18,12 @@ _MOST_ROUNDS = 500  # in charts and tables: the last ones
 _MOST_MEMBERS = 100
 _MOST_ROWS = 120  # of refusals: how many there are is up to the attackers
 _MOST_CELLS = 4000  # of the weights' table
+_COMPARED = "Each candidate was compared with the model before it, on examples that never left their members"
+_WHY_COUNTS = (
+    f"{_COMPARED}: how many are lost, how many are won. A candidate is refused where the losses are more than chance "
+    "explains."
+)
+_WHY_VOTES = f"{_COMPARED}. Each member votes against a candidate or not, by tests of its own; enough votes refuse it."
 
 
 def shown(records: Sequence[RoundRecord]) -> Sequence[RoundRecord]:
@@ -36,8 +42,8 @@ def refusals(record: RoundRecord) -> tuple[Refusal, ...]:
 def members(report: RunReport) -> tuple[Html, Html]:
     """Each member's part in each round, every refusal with its reason, and the last words of who declined."""
     why = (
-        "The stronger a cell, the more of the round's model is that member's; a line through a cell is a refusal. "
-        "Below is each refusal with its reason."
+        "The stronger a cell, the more of the round's model is that member's; a line through a cell is a refusal, and "
+        "who was not asked has an empty one. Below is each refusal with its reason."
     )
     records = shown(report.records)
     chart = _map(report, records) if records else el("p", "No round was closed.")
@@ -60,9 +66,11 @@ def _map(report: RunReport, records: Sequence[RoundRecord]) -> Html:
     cells = len(known) * len(records) <= _MOST_CELLS
     for member in known[:_MOST_MEMBERS]:
         weights = tuple(one.get(member, None if member in gone else 0.0) for one, gone in zip(parts, out, strict=True))
-        rows.append(WeightRow(member, False, weights, _mean(weights)))
-        each = ["refused" if weight is None else percent(weight) for weight in weights] if cells else []
-        listing.append([member, _mean(weights), f"{sum(weight is None for weight in weights)}", *each])
+        refused = sum(weight is None for weight in weights)
+        mean = _mean([one[member] for one in parts if member in one], refused)
+        rows.append(WeightRow(member, False, weights, mean))
+        each = [_cell(member, part, gone) for part, gone in zip(parts, out, strict=True)] if cells else []
+        listing.append([member, mean, f"{refused}", *each])
     numbers = [record.round for record in records]
     head = ("member", "mean", "rounds refused", *(f"{number}" for number in numbers if cells))
     label = f"Part of {len(rows)} members in {len(numbers)} rounds; the table below has the numbers"
@@ -79,12 +87,16 @@ def _good(report: RunReport) -> str:
     return f"Under {report.rule}: {what}. Good: an even tone over the honest members."
 
 
-def _mean(weights: Sequence[float | None]) -> str:
-    counted = [weight for weight in weights if weight is not None]
+def _cell(member: MemberId, part: Mapping[MemberId, float], gone: Collection[MemberId]) -> str:
+    """Who neither counted nor was refused was not asked."""
+    return percent(part[member]) if member in part else "refused" if member in gone else "not asked"
+
+
+def _mean(counted: Sequence[float], refused: int) -> str:
+    """Over the rounds in which the member's update counted."""
     if not counted:
-        return "always refused"
-    out = len(weights) - len(counted)
-    return f"{percent(sum(counted) / len(counted))}{f', {out}× out' if out else ''}"
+        return "always refused" if refused else "never asked"
+    return f"{percent(sum(counted) / len(counted))}{f', {refused}× out' if refused else ''}"
 
 
 def _refusals(report: RunReport) -> Html:
@@ -118,22 +130,21 @@ def _messages(report: RunReport) -> Html:
 
 def gate(report: RunReport) -> tuple[Html, Html]:
     """What the votes said of each candidate, and the evidence of each refusal."""
-    why = (
-        "Each candidate was compared with the model before it, on examples that never left their members: how many are "
-        "lost, how many are won. A candidate is refused where the losses are more than chance explains."
-    )
+    votes = any(one.verdict.test == "votes" for one in report.records)
+    why = _WHY_VOTES if votes else _WHY_COUNTS
     records = shown(report.records)
     aside = el("div", el("h3", "What the gate does not see"), el("p", BLIND_SPOTS), class_="aside")
     if not records:
         return el("p", why), join(el("p", "No candidate came before the gate."), aside)
     bars = [Bar(one.round, one.verdict.better, one.verdict.worse, one.verdict.passed) for one in records]
-    label = f"Held-out examples won and lost in {len(records)} rounds; the table below has the numbers"
+    what, up, down = ("Votes", "not against", "against") if votes else ("Held-out examples", "won", "lost")
+    label = f"{what} {up} and {down} in {len(records)} rounds; the table below has the numbers"
     good = (
-        "Solid, above the line: won; hollow, below it: lost, in the test that decided. Good: little below the line. A "
-        "cross is a refused candidate. The scale is a square root's, so that few examples are still seen."
+        f"Solid, above the line: {up}; hollow, below it: {down}, in the test that decided. Good: little below the "
+        "line. A cross is a refused candidate. The scale is a square root's, so that few are still seen."
     )
     chart = wide_chart("Votes on each candidate", good, vote_bars(label, bars))
-    head = ("round", "decision", "test that decided", "lost", "won", "p-value", "voters")
+    head = ("round", "decision", "test that decided", down, up, "p-value", "voters")
     listing = data(table(head, [_decision(record) for record in records], numeric=(3, 4, 5, 6)))
     return el("p", why), join(_left_out(report), chart, listing, _refused(report, head), aside)
 

@@ -6,10 +6,12 @@ Ids, reasons and messages come from hostile members; `markup` escapes every text
 from __future__ import annotations
 
 from phalanx.report import proof, rounds, sites
+from phalanx.report.ballots import by_own_ballots
 from phalanx.report.facts import RunReport, State
 from phalanx.report.markup import Html, el, join, table
 from phalanx.report.page import Section, key_figure, page
 from phalanx.report.spent import epsilon_in_words, spent_by_round
+from phalanx.report.training import training, who_holds_what
 from phalanx.report.wording import NOT_MEASURED, count, epsilon, finite, listed, shortened, small, word
 
 
@@ -17,7 +19,9 @@ def render_run(report: RunReport) -> bytes:
     """`report.html`, UTF-8. Pure: the same report gives the same bytes."""
     sections: list[Section] = [
         ("The controls in force", _controls(report)),
-        ("Accuracy, site by site", sites.accuracy(report)),
+        ("Accuracy, site by site", _sites(report)),
+        ("Who holds what", who_holds_what(report)),
+        ("How it was trained, and what travels", training(report)),
         ("The privacy budget", _budget(report)),
         ("Who counted, and who was refused", rounds.members(report)),
         ("What the gate decided", rounds.gate(report)),
@@ -49,7 +53,7 @@ def _opening(report: RunReport) -> Html:
 
 
 def _sentence(report: RunReport) -> str:
-    """How the run ended, in its own words if it was stopped; what the gate let through; what is off."""
+    """How the run ended, in its own words if it was stopped; what passed the gate; no gain; what is off."""
     if report.finished:
         end = (
             "The one planned round was closed." if report.planned == 1 else f"All {report.planned} rounds were closed."
@@ -58,8 +62,11 @@ def _sentence(report: RunReport) -> str:
         end = f"Stopped: {shortened(report.reason, 300).rstrip('.') or 'no reason was recorded'}."
     refused = len(report.records) - report.released
     gate = f"The gate passed {count(report.released, 'candidate')} and refused {word(refused) if refused else 'none'}."
+    alone = (
+        " At the median site it does not beat training alone." if sites.beats_training_alone(report) is False else ""
+    )
     off = [one.name for one in report.controls if one.state == "off"]
-    return f"{end} {gate} {f'Not in force: {listed(off, len(off))}.' if off else 'No control was switched off.'}"
+    return f"{end} {gate}{alone} {f'Not in force: {listed(off, len(off))}.' if off else 'No control was switched off.'}"
 
 
 def _figures(report: RunReport) -> list[Html]:
@@ -112,8 +119,8 @@ _SIGNS: dict[State, str] = {
 
 def _controls(report: RunReport) -> tuple[Html, Html]:
     why = (
-        "Who can switch a control off matters as much as that it is on. ✓ was in force in this run; ✕ was not; ○ is "
-        "set and does nothing here; – does not exist in this version."
+        "Who can switch a control off matters as much as that it is on. ✓ was in force in this run; ✕ was not; ○ "
+        "protects nothing here; – does not exist in this version."
     )
     rows = [
         [one.name, one.value, one.switch, el("span", _SIGNS[one.state], class_=_kind(one.state))]
@@ -125,6 +132,15 @@ def _controls(report: RunReport) -> tuple[Html, Html]:
 
 def _kind(state: State) -> str:
     return {"off": "outcome harm", "not available": "outcome soft"}.get(state, "outcome")
+
+
+# -------------------------------------------------------------------------------------------------------------- sites
+
+
+def _sites(report: RunReport) -> tuple[Html, Html]:
+    """What was measured, and under it what the voters say themselves."""
+    lead, measured = sites.accuracy(report)
+    return lead, join(measured, by_own_ballots(report))
 
 
 # ------------------------------------------------------------------------------------------------------------- budget

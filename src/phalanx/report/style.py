@@ -69,6 +69,7 @@ svg text.harm{fill:var(--harm)}
 .limit{stroke:var(--ink);stroke-width:1;stroke-dasharray:7 4}
 .dot.ink,.cell.ink,.cell{fill:var(--ink)}.dot.harm,.cell.harm{fill:var(--harm)}
 .ring{fill:var(--paper);stroke:var(--ink);stroke-width:1.6}.tick{stroke:var(--ink);stroke-width:2.4}
+.cross{stroke:var(--soft);stroke-width:1.8;fill:none}
 .frame{fill:var(--wash)}.void{fill:var(--harm);fill-opacity:.09}.struck{stroke:var(--harm);stroke-width:1.6}
 .crossed{stroke:var(--harm);stroke-width:.1;fill:none}
 .key{display:inline-block;width:auto;vertical-align:-2px;margin:0 8px 0 0}

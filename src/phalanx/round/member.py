@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
-from phalanx.canonical import digest, model_digest
+from phalanx.canonical import model_digest
 from phalanx.channel.envelope import SALT_BYTES, Terms, ballot_terms, compose, update_terms, wrap
-from phalanx.channel.order import TRAIN, VOTE, Order, open_order
+from phalanx.channel.order import TRAIN, VOTE, Order, open_order, order_name
 from phalanx.entropy import KEY_BYTES
 from phalanx.errors import FloorRefused, IntegrityError, RollbackError
 from phalanx.gate import GatePolicy, vote_of
@@ -58,7 +58,7 @@ def answer_order(me: Membership, data: bytes, expected: Turn) -> Corridor[bytes]
 
     Raises BadSignature, IntegrityError, RollbackError, FloorRefused or BudgetExhausted; then nothing left the member.
     """
-    order, name = open_order(data, me.operator, me.layout), digest("order", data)
+    order, name = open_order(data, me.operator, me.layout), order_name(data)
     _check_binding(me, order, expected)
     _check_floor(me.floor, order)
     if order.kind == TRAIN:
@@ -114,13 +114,13 @@ def _vote(me: Membership, order: Order) -> Corridor[bytes]:
     """
     if order.candidate is None:
         raise IntegrityError("an order to vote came without a candidate")
+    salt = yield from Draw("ballot-salt", SALT_BYTES)  # before the data: no place that also draws noise for training
     tally = yield from Evaluate(order.candidate, order.incumbent)
     if tally is None:
         raise FloorRefused("this member holds no held-out data to vote with")
     ballot = tally if me.gate.ballot == "counts" else vote_of(tally, me.gate, order.untried)
     fields = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(ballot).items()}
     judged = replace(order.binding, model=model_digest(order.candidate))  # it is no ballot on another candidate
-    salt = yield from Draw("ballot-salt", SALT_BYTES)
     return (yield from _send(me, order, ballot_terms(judged, me.gate.classes), fields, salt))
 
 
