@@ -26,7 +26,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,6 @@ import tasks  # noqa: E402
 import torch  # noqa: E402
 
 from phalanx.learning import Descent, MemberData  # noqa: E402
-from phalanx.learning.adapters.torch_many import many_members  # noqa: E402
 from phalanx.learning.adapters.torch_module import torch_model  # noqa: E402
 from phalanx.learning.contract import Job  # noqa: E402
 from phalanx.learning.descent import batch_of  # noqa: E402
@@ -60,7 +58,7 @@ class Ours:
     def __init__(self, name: str, members: int = tasks.SPEED_MEMBERS) -> None:
         network = tasks.network(name)
         network.load_state_dict({key: torch.from_numpy(value) for key, value in tasks.first_model(name).items()})
-        model = replace(torch_model(network, tasks.CLASSES), many=many_members(network))
+        model = torch_model(network, tasks.CLASSES)
         data = [tasks.speed_data(name, member) for member in range(tasks.SPEED_MEMBERS)]
         own = [MemberData(x, y, x[:0], y[:0], tasks.CLASSES) for x, y in data]
         self.trainers = [LocalTrainer(model, own[member % len(own)], SETTINGS) for member in range(members)]

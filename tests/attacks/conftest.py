@@ -7,27 +7,29 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-import torch
 
+from phalanx.learning.adapters.torch_module import torch_model
 from phalanx.learning.contract import Trainer
 from phalanx.learning.data import Labels, MemberData
 from phalanx.learning.descent import Descent
 from phalanx.learning.digits import Split, split_digits
 from phalanx.learning.layout import flatten, unflatten
 from phalanx.learning.models import softmax_regression, tensors_of
-from phalanx.learning.torch_trainer import TorchTrainer
+from phalanx.learning.threads import use_threads
+from phalanx.learning.trainer import LocalTrainer
 from phalanx.types import F32, F64, TrainTask, member_id
 
 MODULE = softmax_regression(64, 10)
+MODEL = torch_model(MODULE, 10)
 
 
 def honest(data: MemberData) -> Trainer:
-    return TorchTrainer(MODULE, data, Descent(learning_rate=1.0, momentum=0.9))
+    return LocalTrainer(MODEL, data, Descent(learning_rate=1.0, momentum=0.9))
 
 
 def thorough(data: MemberData) -> Trainer:
     """Many local steps a round: reaches what its data ask for, from whatever model it is given."""
-    return TorchTrainer(MODULE, data, Descent(learning_rate=1.0, momentum=0.9, local_steps=60))
+    return LocalTrainer(MODEL, data, Descent(learning_rate=1.0, momentum=0.9, local_steps=60))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def mean(deltas: Sequence[F32]) -> F32:
 
 @pytest.fixture(scope="session")
 def federation() -> Federation:
-    torch.set_num_threads(1)
+    use_threads(1)
     members = [member_id(f"member-{i}") for i in range(10)]
     split = split_digits(members, rng=np.random.default_rng(20240607))
     data = tuple(split.members.values())

@@ -90,8 +90,10 @@ def test_norm_matched_members_keep_both_momenta_from_round_to_round(federation: 
     honest_first = member.train(federation.start, task, None)
     honest_second = member.train(federation.start, task, honest_first.state)
     assert np.linalg.norm(second.delta) == pytest.approx(np.linalg.norm(honest_second.delta), rel=1e-5)
-    assert (second.state[federation.start.size :] == honest_second.state).all()
+    assert (second.state[-honest_second.state.size :] == honest_second.state).all()
     assert np.linalg.norm(honest_second.delta) > 1.5 * np.linalg.norm(honest_first.delta)
+    moved = federation.start + honest_first.delta
+    assert hidden.evaluate(moved, federation.start, first.state) == member.evaluate(moved, federation.start, None)
 
 
 def test_four_norm_matched_members_of_ten_still_plant_the_backdoor(federation: Federation, clean_model: F32) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from phalanx.attacks import NotANumber, SignFlip, Unprotected, flip_labels, label_flip
-from phalanx.attacks.ballots import Claim, LyingBallot
+from phalanx.attacks.ballots import Claim, LyingBallot, false_vote
 from phalanx.types import F32, ExamplePrivacy, TrainTask
 from tests.attacks.conftest import Federation, honest
 
@@ -61,14 +61,21 @@ def test_attackers_ignore_the_order_to_clip_and_to_add_noise(federation: Federat
 def test_a_lying_ballot_adds_up_and_claims_all_of_the_members_examples(federation: Federation, claim: Claim) -> None:
     trainer = federation.trainers[0]
     rubbish = np.full_like(federation.start, np.nan)
-    truth = trainer.evaluate(rubbish, federation.start)
-    lie = LyingBallot(trainer, claim).evaluate(rubbish, federation.start)
+    truth = trainer.evaluate(rubbish, federation.start, None)
+    lie = LyingBallot(trainer, claim).evaluate(rubbish, federation.start, None)
     claimed, denied = (lie.better, lie.worse) if claim is Claim.BETTER else (lie.worse, lie.better)
     assert lie.total == claimed == truth.total
+    assert lie.right == lie.better
     assert sum(lie.total) == len(federation.data[0].y_held) > 0
     assert not any(denied)
     assert lie.finite
     assert not truth.finite
+
+
+@pytest.mark.parametrize(("claim", "worse", "accuracy"), [(Claim.BETTER, False, 10), (Claim.WORSE, True, 0)])
+def test_the_same_lie_as_a_vote_is_the_largest_that_a_vote_can_hold(claim: Claim, worse: bool, accuracy: int) -> None:
+    vote = false_vote(claim, 10)
+    assert (vote.worse, vote.accuracy, vote.finite) == (worse, accuracy, True)
 
 
 def test_a_liar_trains_as_the_trainer_that_it_wraps(federation: Federation) -> None:

@@ -14,7 +14,8 @@ def residuals(model: Tensors, x: Array, y: Labels) -> Array:
     """(n, classes): softmax minus one-hot, in the precision of `model`."""
     z = x @ model["weight"] + model["bias"]
     e = np.exp(z - z.max(axis=1, keepdims=True))
-    return e / e.sum(axis=1, keepdims=True) - np.eye(len(model["bias"]), dtype=z.dtype)[y]
+    r: Array = e / e.sum(axis=1, keepdims=True) - np.eye(len(model["bias"]), dtype=z.dtype)[y]
+    return r
 
 
 def each_gradient(model: Tensors, x: Array, y: Labels) -> Tensors:

@@ -121,8 +121,11 @@ def test_a_round_of_logistic_regression_is_its_solver_from_the_given_model(class
     found = after(model.initial_model(), model.train(model.initial_model(), X, y, round=1))
     best = LogisticRegression(max_iter=200).fit(X.astype(np.float64), y)
     assert np.allclose(found["coef_"], best.coef_, rtol=1e-3, atol=1e-3)
-    again = model.train(found, X, y, round=2)
-    assert all(np.abs(value).max() < 1e-2 for value in again.values())  # it started where it had stopped
+    one_step = scikit_model(LogisticRegression(), features=4, classes=classes)
+    assert one_step.train
+    first, again = (one_step.train(here, X, y, round=1) for here in (one_step.initial_model(), found))
+    assert np.abs(first["coef_"]).max() > 0.1
+    assert np.abs(again["coef_"]).max() < 1e-2  # it started where it had stopped
 
 
 @OURS
@@ -192,14 +195,35 @@ def test_the_tensors_given_are_the_tensors_used(seed: int, estimator: Any, class
     assert any(value.any() for value in delta.values())
 
 
-@OURS
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        SGDClassifier(learning_rate="constant", eta0=1e10),
+        MLPClassifier((6,), activation="identity", solver="sgd", batch_size=16),
+    ],
+)
 def test_numbers_that_run_away_are_not_finite_and_no_exception(estimator: Any) -> None:
+    """Off twin: scikit-learn raises, and the member would answer nothing."""
+    x, y, model = X.astype(np.float64) * 1e300, labels(3), scikit_model(estimator, features=4, classes=3)
+    assert model.train
+    assert all(np.isnan(value).all() for value in model.train(model.initial_model(), x, y, round=1).values())
+    theirs = clone(estimator).set_params(random_state=0)
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match=r"overflow|non-finite"):
+        theirs.partial_fit(x, y, classes=np.arange(3))
+
+
+@OURS
+def test_a_hostile_models_numbers_raise_nothing(estimator: Any) -> None:
     model = scikit_model(estimator, features=4, classes=3)
     assert model.train
     huge = {name: np.full_like(value, 3e38) for name, value in model.initial_model().items()}
-    delta = model.train(huge, X * np.float32(1e30), labels(3), round=1)
-    assert sorted(delta) == sorted(huge)
+    assert sorted(model.train(huge, X * np.float32(1e30), labels(3), round=1)) == sorted(huge)
     assert (model.predict({name: value * np.nan for name, value in huge.items()}, X) == -1).all()
+
+
+def test_an_infinite_score_is_no_prediction() -> None:
+    model = scikit_model(LogisticRegression(), features=4, classes=3)
+    assert (model.predict({**model.initial_model(), "intercept_": np.array([np.inf, 0, 0])}, X) == -1).all()
 
 
 @CLASSES

@@ -136,7 +136,7 @@ def test_a_tie_and_an_output_that_is_not_finite_are_no_prediction() -> None:
     zero = model.initial_model()
     assert (model.predict(zero, X) == -1).all()
     assert (functional_call(softmax_regression(6, 3), {}, (torch.tensor(X),)).argmax(dim=1) == 0).all()
-    huge = {**zero, "weight": np.full((3, 6), 3e38, np.float32)}
+    huge = {**zero, "weight": np.array([[3e38] * 6, [0] * 6, [0] * 6], np.float32)}  # class 0 leads, by infinity
     assert (model.predict(huge, np.abs(X) + 10) == -1).all()
     sure = {**zero, "bias": np.array([0, 1, 0], np.float32)}
     assert (model.predict(sure, X) == 1).all()
@@ -152,6 +152,7 @@ def test_the_module_and_the_global_generator_are_left_alone() -> None:
     assert model.gradient and model.refresh
     model.gradient(tensors, X, Y), model.refresh(tensors, X), model.predict(tensors, X)
     torch_model(torchs_own_transformer, 3)
+    assert same(model.initial_model(), kept)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
     assert module.training and same(tensors, kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,7 +74,7 @@ def test_a_module_that_lacks_a_name_is_told_which(name: str) -> None:
 def test_a_module_with_a_model_and_no_data_is_told_so() -> None:
     module = ModuleType("member")
     module.__dict__["MODEL"] = linear_model()
-    with pytest.raises(ConfigError, match="defines MODEL, load; missing: load$"):
+    with pytest.raises(ConfigError, match=r"defines MODEL, load; missing: load$"):
         member_of(module)
 
 
@@ -113,6 +114,6 @@ def test_classes_that_are_no_count_are_refused(classes: object) -> None:
 
 @pytest.mark.parametrize("gradients", [{}, {"gradient": True, "train": True}])
 def test_a_model_written_by_hand_is_held_to_the_same(gradients: dict[str, bool]) -> None:
-    given = {name: lambda *given: {} for name in gradients}
+    given: dict[str, Any] = {name: lambda *given: {} for name in gradients}
     with pytest.raises(ConfigError, match="a model has either train"):
-        Model(classes=2, initial_model=dict, predict=lambda model, x: x, **given)  # type: ignore[arg-type]
+        Model(classes=2, initial_model=dict, predict=lambda model, x: x, **given)

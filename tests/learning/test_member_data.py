@@ -62,10 +62,19 @@ def test_held_out_labels_are_checked_too() -> None:
         MemberData(X, y, X[:1], np.array([9], np.int64), 3)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_an_input_that_is_not_finite_is_refused_with_its_row(bad: float) -> None:
+    x = X.copy()
+    x[[7, 9]] = bad
+    with pytest.raises(ValueError, match="2 of 100 examples hold a value that is not finite, first in row 7"):
+        hold_out(x, Y, classes=3, member=member_id("clinic-a"), fraction=0)
+
+
 def test_a_tally_counts_by_true_class() -> None:
     truth, before, now = (np.array(labels, np.int64) for labels in ([0, 0, 1, 1, 2], [0, 1, 1, 0, 2], [1, 0, -1, 1, 2]))
     tally = paired_tally(now, before, truth, classes=4, finite=False)
     assert tally.worse == (1, 1, 0, 0)
     assert tally.better == (1, 1, 0, 0)
+    assert tally.right == (1, 1, 1, 0)
     assert tally.total == (2, 2, 1, 0)
     assert not tally.finite

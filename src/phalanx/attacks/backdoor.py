@@ -89,16 +89,25 @@ class NormMatched:
         return self.honest.layout
 
     def train(self, model: F32, task: TrainTask, state: F32 | None) -> Trained:
-        """The attacker's delta scaled; `state` is both states, the attacker's (d,) and the honest (d,), joined."""
-        d = model.size
-        bad = self.attacker.train(model, task, None if state is None else state[:d])
-        good = self.honest.train(model, task, None if state is None else state[d:])
+        """The attacker's delta scaled. The state is both states: the length of the attacker's, it, the honest one."""
+        bad_state, good_state = _parted(state)
+        bad = self.attacker.train(model, task, bad_state)
+        good = self.honest.train(model, task, good_state)
         delta = np.float32(self.scale) * _at_length_of(bad.delta, good.delta)
-        return Trained(delta, good.examples, np.concatenate([bad.state, good.state]))
+        joined = np.concatenate([np.array([bad.state.size], np.float32), bad.state, good.state])
+        return Trained(delta, good.examples, joined)
 
     def evaluate(self, candidate: F32, incumbent: F32, state: F32 | None) -> Tally:
         """The honest tally."""
-        return self.honest.evaluate(candidate, incumbent, None if state is None else state[candidate.size :])
+        return self.honest.evaluate(candidate, incumbent, _parted(state)[1])
+
+
+def _parted(state: F32 | None) -> tuple[F32 | None, F32 | None]:
+    """The attacker's state and the honest one; a float32 holds their lengths exactly up to 2²⁴."""
+    if state is None:
+        return None, None
+    size = int(state[0])
+    return state[1 : 1 + size], state[1 + size :]
 
 
 def _at_length_of(delta: F32, other: F32) -> F32:

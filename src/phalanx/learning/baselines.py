@@ -79,7 +79,7 @@ def _pooled(trainers: Mapping[MemberId, LocalTrainer], model: F32, rounds: int) 
     first = next(iter(trainers.values()))
     steps = first.settings
     many = replace(steps, local_steps=steps.local_steps * len(trainers)) if steps.batch_size else steps
-    pooled = first.with_data(_joined([trainer.data for trainer in trainers.values()])).with_settings(many)
+    pooled = first.with_data(joined([trainer.data for trainer in trainers.values()])).with_settings(many)
     here = model
     state: F32 | None = None
     for number in range(1, rounds + 1):
@@ -97,7 +97,8 @@ def _moved(model: F32, delta: F32) -> F32:
         return model + delta
 
 
-def _joined(parts: Sequence[MemberData]) -> MemberData:
+def joined(parts: Sequence[MemberData]) -> MemberData:
+    """Everybody's examples in one place, in the order given."""
     return MemberData(
         x_train=np.concatenate([part.x_train for part in parts]),
         y_train=np.concatenate([part.y_train for part in parts]),

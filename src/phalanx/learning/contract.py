@@ -44,10 +44,19 @@ class ManyMembers(Protocol):
         """How it does it, for people."""
         ...
 
-    def gradients(self, models: Mapping[str, F32], batch: Batches, out: Mapping[str, F32]) -> None:
-        """Writes each member's gradient of its weighted mean loss into `out`. Arrays (m, *shape), by tensor name.
+    def gradients(
+        self,
+        models: Mapping[str, F32],
+        batch: Batches,
+        out: Mapping[str, F32],
+        *,
+        keep: float = 0.0,
+        scale: float = 1.0,
+    ) -> None:
+        """out ← keep·out + scale·(each member's gradient of its weighted mean loss). Arrays (m, *shape), by name.
 
-        `models` and `out` may be views into larger arrays; `models` are not modified.
+        Both may be views into larger arrays. keep = 0 overwrites whatever was there. `out` may be `models` itself: a
+        plain step in place; otherwise `models` are not modified.
         """
         ...
 
@@ -67,7 +76,8 @@ class Model:
     |                                     | training inputs; they have to be local                                 |
 
     `train` excludes the two gradients and everything that is built on them (privacy, FedProx, SCAFFOLD, momentum).
-    A gradient that lacks a tensor leaves that tensor alone. Raises ConfigError for anything else.
+    A gradient that lacks a tensor leaves that tensor alone. `many(x)` says, for inputs like `x`, how the gradients of
+    many members are computed at once; None: one by one. Raises ConfigError for anything else.
     """
 
     classes: int
@@ -77,7 +87,7 @@ class Model:
     gradient: Callable[[Tensors, Array, Labels], Mapping[str, Array]] | None = None
     train: TrainFunction | None = None
     refresh: Callable[[Tensors, Array], Mapping[str, Array]] | None = None
-    many: ManyMembers | None = None
+    many: Callable[[Array], ManyMembers | None] | None = None
 
     def __post_init__(self) -> None:
         if not (isinstance(self.classes, int) and self.classes >= 2):

@@ -105,7 +105,7 @@ def descend(
             momentum = beta * momentum + g if settings.momentum else g
             delta -= rate * momentum
             np.add(start, delta, out=here)
-    return delta, momentum if settings.momentum else np.zeros_like(start)
+    return delta, momentum if settings.momentum else start[:, :0]
 
 
 def control_after(settings: Descent, own: F32, server: F32, delta: F32) -> F32:

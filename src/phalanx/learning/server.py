@@ -138,8 +138,11 @@ def server_control(scaffold: Scaffold, control: F32, aggregate: F32, *, share: f
     In Karimireddy et al., ICML 2020, Algorithm 1, members send the changes of their control variates besides their
     updates. With option II these are cᵢ⁺ - cᵢ = -c + (x - yᵢ)/(Kη) = -c - Δᵢ/(Kη), so their mean needs nothing but the
     mean update: c⁺ = c + (S/N)(-c - Δ/(Kη)). Nothing more travels, and hostile members reach c only through the rule.
-    Exact where the rule is the plain mean; else c follows the robust aggregate, as the model does. Like the optimiser's
-    memory it moves only with an approved candidate.
+    Exact where the rule is the mean with equal weights; else c follows the robust aggregate, as the model does. Like
+    the optimiser's memory it moves only with an approved candidate.
+
+    c - mean(cᵢ) never shrinks by itself. Where a member keeps the cᵢ of a round that did not count (its update or the
+    candidate was refused), the difference stays and the model settles beside the optimum, however long it runs.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         target = -aggregate.astype(np.float64) / (scaffold.steps * scaffold.learning_rate)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from phalanx.errors import ConfigError
-from phalanx.learning.contract import Model, Tensors, TrainFunction
+from phalanx.learning.contract import ManyMembers, Model, Tensors, TrainFunction
 from phalanx.learning.data import Array, Labels, MemberData
 from phalanx.learning.descent import Descent, batch_of, control_after, descend
 from phalanx.learning.dpsgd import private_mean
@@ -28,7 +28,7 @@ class Held:
     """A member's state, taken apart."""
 
     local: F32 = field(repr=False)  # (l,)
-    momentum: F32 = field(repr=False)  # (D,)
+    momentum: F32 = field(repr=False)  # (D,), or (0,) without momentum
     control: F32 | None = field(repr=False)  # (d,) with SCAFFOLD
 
     def joined(self) -> F32:
@@ -49,7 +49,7 @@ class LocalTrainer:
         self._patterns = tuple(local)
         self.parts: Parts = parts_of(start, local)
         self.model, self.data, self.settings = model, data, settings
-        self._start = flatten_whole(start, self.parts.whole)[self.parts.shared.d :]
+        self._start = flatten_whole(start, self.parts.whole)[self.parts.shared.d :].copy()
         _check_own_training(model, settings)
         if model.refresh is not None:
             self._check_refreshed(model.refresh(start, data.x_train.copy()))
@@ -84,6 +84,11 @@ class LocalTrainer:
         finite = bool(np.isfinite(now).all())
         return paired_tally(self._labels(now), self._labels(before), truth, classes=classes, finite=finite)
 
+    @property
+    def many(self) -> ManyMembers | None:
+        """How members like this one train side by side; None: one by one."""
+        return None if self.model.many is None else self.model.many(self.data.x_train)
+
     def accuracy(self, model: F32, state: F32 | None) -> float | None:
         """The share (0 … 1) of the held-out examples that the model has right, None where there are none."""
         if not len(self.data.y_held):
@@ -103,20 +108,20 @@ class LocalTrainer:
     def unpack(self, state: F32 | None) -> Held:
         """The state taken apart; the initial one for None. Raises ValueError for another model's state."""
         d, whole = self.parts.shared.d, self.parts.whole.d
-        own = whole - d
+        own, moving = whole - d, whole if self.settings.momentum else 0
         if state is None:
             control = np.zeros(d, np.float32) if self.settings.scaffold else None
-            return Held(self._start, np.zeros(whole, np.float32), control)
-        expected = own + whole + (d if self.settings.scaffold else 0)
+            return Held(self._start, np.zeros(moving, np.float32), control)
+        expected = own + moving + (d if self.settings.scaffold else 0)
         if state.dtype != np.float32 or state.shape != (expected,):
             raise ValueError(f"state must be float32 of shape ({expected},), got {state.dtype} of {state.shape}")
-        control = state[own + whole :] if self.settings.scaffold else None
-        return Held(state[:own], state[own : own + whole], control)
+        control = state[own + moving :] if self.settings.scaffold else None
+        return Held(state[:own], state[own : own + moving], control)
 
     def start(self, model: F32, state: F32 | None) -> F32:
         """(D,): the shared parameters that came with the order, and the member's own local ones."""
         check_vector(model, self.parts.shared)
-        return np.concatenate([model, self.unpack(state).local])
+        return np.concatenate([model, self.unpack(state).local]) if self.parts.local else model
 
     def check_task(self, task: TrainTask) -> None:
         """Raises ConfigError unless this model and these settings can do what the task asks."""
@@ -163,7 +168,11 @@ class LocalTrainer:
                 control = control_after(self.settings, control, task.control, delta[:d])
         after = Held(own, momentum, control).joined()
         examples = task.privacy.normaliser if task.privacy else len(self.data.x_train)
-        return Trained(delta[:d].copy(), examples, after if np.isfinite(after).all() else held.joined())
+        return Trained(
+            delta if d == len(delta) else delta[:d].copy(),
+            examples,
+            after if np.isfinite(after).all() else held.joined(),
+        )
 
     def tensors(self, vector: F32) -> Tensors:
         """The named tensors in `vector` (D,), as copies: what a user's function does to them stays with it."""

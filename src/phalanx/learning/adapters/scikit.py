@@ -50,7 +50,7 @@ def scikit_model(estimator: Any, *, features: int, classes: int, local_epochs: i
 
     try:  # scikit-learn checks the settings of an estimator that was never fitted, and only of such a one
         trial = np.zeros((classes, features))
-        _go_on(clone(estimator), trial, np.arange(classes), classes, _seeds(estimator, 1, local_epochs))
+        _go_on(clone(estimator), trial, np.arange(classes), classes, _seeds(estimator, 1, 1))
     except (AttributeError, TypeError, ValueError) as error:
         raise ConfigError(f"{estimator!r} cannot train over rounds: {error}") from error
     return Model(classes=classes, initial_model=fitted.initial_model, predict=fitted.predict, train=train)
