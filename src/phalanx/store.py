@@ -49,6 +49,9 @@ create table if not exists member(id text, round int, state blob, primary key(id
 create table if not exists receipt(member text, round int, attempt int, receipt text,
     primary key(member, round, attempt, receipt)) without rowid;
 """
+_ERASE_OLDER_STATES = """
+delete from member where round < (select max(round) from member as later where later.id = member.id and round <= ?)
+"""
 _LEDGER_SCHEMA = """
 create table if not exists identity(id text primary key);
 create table if not exists charge(id integer primary key, key text unique, dataset text, reservation text);
@@ -405,15 +408,17 @@ class RunStore:
 
     # -- sealed attempts
 
-    def seal(self, number: int, outcome: bytes, *, keep: Iterable[str]) -> None:
+    def seal(self, number: int, outcome: bytes, *, keep: Iterable[str], forget: int | None = None) -> None:
         """Ends an attempt; `number` is the last closed round. Its outcome is durable, its journal and keys are gone.
 
-        Of the models only those to `keep` stay. A crash inside leaves files that nothing refers to; the next seal
-        erases them.
+        Of the models only those to `keep` stay, and of each member's states its last one, from whichever round: not
+        everybody takes part in every round. What members kept in the round to `forget` goes: one whose candidate was
+        refused. A crash inside leaves files that nothing refers to; the next seal erases them.
         """
         self._write("insert into sealed(outcome, hash) values (?, ?)", (outcome, digest("outcome", outcome)))
         self._write("delete from journal", ())
-        self._write("delete from member where round < ?", (number,))
+        self._write("delete from member where round = ?", (forget,))
+        self._write(_ERASE_OLDER_STATES, (number,))
         self.commit()
         self._keys.clear()
         kept = {f"models/{name}" for name in keep}

@@ -96,6 +96,15 @@ def test_norm_matched_members_keep_both_momenta_from_round_to_round(federation: 
     assert hidden.evaluate(moved, federation.start, first.state) == member.evaluate(moved, federation.start, None)
 
 
+def test_a_norm_matched_member_whose_attack_keeps_nothing_keeps_its_honest_momentum(federation: Federation) -> None:
+    task, member = TrainTask(0, None), federation.trainers[0]
+    hidden = NormMatched(attack(federation, 1, boost=1), member)  # starts from the current model each round
+    first = hidden.train(federation.start, task, None)
+    second = hidden.train(federation.start, task, first.state)
+    expected = member.train(federation.start, task, member.train(federation.start, task, None).state)
+    assert np.linalg.norm(second.delta) == pytest.approx(np.linalg.norm(expected.delta), rel=1e-5)
+
+
 def test_four_norm_matched_members_of_ten_still_plant_the_backdoor(federation: Federation, clean_model: F32) -> None:
     attackers = {i: NormMatched(attack(federation, i, boost=1), federation.trainers[i]) for i in range(4)}
     model = federation.run(20, attackers)

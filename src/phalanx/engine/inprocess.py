@@ -251,7 +251,11 @@ class InProcess:
             "status": state.status,
         }
         self.publish({})
-        self.store.seal(state.standing.round, encode(outcome), keep=vectors.values())
+        # A round that the gate refused has not happened, for its members either: a momentum or a control variate that
+        # went on from it would lead away from the incumbent.
+        refused = record is not None and not record.verdict.passed
+        forget = state.standing.round if refused else None
+        self.store.seal(state.standing.round, encode(outcome), keep=vectors.values(), forget=forget)
         self._expected = (state.standing.round + 1, state.attempt)
 
     def _recover(self) -> _State | None:

@@ -88,10 +88,11 @@ class Descent:
 def descend(
     settings: Descent, start: F32, momentum: F32, gradient: Gradient, *, shared: int, correction: F32 | None = None
 ) -> tuple[F32, F32]:
-    """`settings.local_steps` steps from `start` (m, D): the deltas (m, D) and the momentum (m, D) to go on with.
+    """`settings.local_steps` steps from `start` (m, D): the deltas (m, D) and the momentum to go on with.
 
-    `correction` is c - cᵢ (m, d) where there is SCAFFOLD. No argument is modified. What diverges becomes NaN or
-    infinite and is returned: it must be seen, not stopped here.
+    The momentum is (m, D), or (m, 0) where the settings have none. `correction` is c - cᵢ (m, d) where there is
+    SCAFFOLD. No argument is modified. What diverges becomes NaN or infinite and is returned: it must be seen, not
+    stopped here.
     """
     delta, g = np.zeros_like(start), np.empty_like(start)
     here, rate, beta = start.copy(), np.float32(settings.learning_rate), np.float32(settings.momentum)

@@ -1,8 +1,9 @@
 """The one trainer: any `Model` on one member's data, by local steps or by the model's own training.
 
-State, which stays at the member: its local tensors (l,), its momentum (D,) and, with SCAFFOLD, its control variate
-(d,), joined into one vector. With example-level privacy the gradient of *all* tensors is clipped and noised before any
-of them moves, the local ones too: a local tensor that followed the data in clear would carry them into later updates.
+State, which stays at the member: its local tensors (l,), with momentum its momentum (D,), with SCAFFOLD its control
+variate (d,), joined into one vector. With example-level privacy the gradient of *all* tensors is clipped and noised
+before any of them moves, the local ones too: a local tensor that followed the data in clear would carry them into later
+updates.
 """
 
 from __future__ import annotations
