@@ -25,7 +25,7 @@ MEMBERS = [f"site-{number}" for number in range(9)]
 PRIVACY = {"unit": "example", "epsilon": 8.0, "clip_l2": 1.0, "normaliser": 150}
 CENTRAL = {"unit": "member", "epsilon": 8.0}
 CLIPPED_MEAN = {"rule": "mean", "pre": ["norm-clip"], "clip_l2": 0.5}
-SECTIONS = ("federation", "run", "learning", "aggregation", "screening", "privacy", "gate", "floor")
+SECTIONS = tuple(Settings.model_fields)
 
 
 def table(**sections: dict[str, Any]) -> dict[str, Any]:
@@ -119,6 +119,11 @@ def test_members_are_sorted_whatever_their_order_in_the_file() -> None:
         ("privacy", "epsilonn", "epsilon"),
         ("gate", "signifcance", "significance"),
         ("floor", "refuse_rules", "refused_rules"),
+        ("server", "optimizer", "optimiser"),
+        ("selection", "polcy", "policy"),
+        ("data", "schma", "schema"),
+        ("data", "schema_file", "schema"),  # the code's own name for it is none in a file
+        ("report", "baseline", "baselines"),
     ],
 )
 def test_an_unknown_key_is_refused_with_the_nearest_known_one(section: str, key: str, nearest: str) -> None:
@@ -132,7 +137,7 @@ def test_an_unknown_table_is_refused_with_the_nearest_known_one() -> None:
 
 
 def test_a_key_like_no_other_is_refused_with_the_list_of_known_ones() -> None:
-    assert "unknown key gate.zzz; known here: f, significance" in refusal(gate={"zzz": 1}).message
+    assert "unknown key gate.zzz; known here: f, ballot, vote_significance" in refusal(gate={"zzz": 1}).message
     assert "known here: federation, run, learning" in refusal(zzz={}).message
 
 
@@ -159,6 +164,7 @@ OUT_OF_RANGE: list[tuple[str, str, list[Any]]] = [
     ("federation", "members", [[], "abc", [1], [True], [None], {}, ["a"] * (MAX_MEMBERS + 1)]),
     ("federation", "profile", ["prod", "Lab", "", 1]),
     ("federation", "weight_cap", [*NOT_POSITIVE, 1.0001]),
+    ("federation", "labels", [[], "north", {"site-0": "North"}, {"site-0": "a" * 64}, {"site-0": 1}, {"site-0": None}]),
     ("run", "rounds", [*NO_COUNT, MAX_ROUNDS + 1]),
     ("run", "missing_allowed", [-1, MAX_MEMBERS + 1, 1.0, True, "1"]),
     ("run", "max_refusals", NO_COUNT),
@@ -169,6 +175,19 @@ OUT_OF_RANGE: list[tuple[str, str, list[Any]]] = [
     ("learning", "learning_rate", NOT_POSITIVE),
     ("learning", "momentum", [-0.1, 1.0, math.nan, True]),
     ("learning", "local_steps", NO_COUNT),
+    ("learning", "batch_size", NO_COUNT),
+    ("learning", "algorithm", ["FedAvg", "fedadam", "", 1, None]),
+    ("learning", "prox", NOT_POSITIVE),
+    ("learning", "local", ["head.*", [1], [None], {}]),
+    ("server", "optimiser", ["adagrad", "Adam", "", 1, None]),
+    ("server", "learning_rate", NOT_POSITIVE),
+    ("server", "momentum", [-0.1, 1.0, math.nan, "0.9", True]),
+    ("server", "second_momentum", [0, 0.0, -0.1, 1.0, math.nan, "0.9", True]),
+    ("server", "tau", NOT_POSITIVE),
+    ("selection", "policy", ["random", "All", "", 1, None]),
+    ("selection", "size", [0, -1, MAX_MEMBERS + 1, 1.0, "5", True, [1]]),
+    ("selection", "rate", [*NOT_POSITIVE, 1.0001]),
+    ("selection", "min_cohort", [0, -1, MAX_MEMBERS + 1, 1.0, "5", True, None]),
     ("aggregation", "rule", ["fedavg", "Mean", "", 1, None]),
     ("aggregation", "f", [-1, MAX_MEMBERS + 1, 1.0, True, "1", math.nan]),
     ("aggregation", "pre", ["nnm", ["krum"], [1], {}]),
@@ -184,12 +203,18 @@ OUT_OF_RANGE: list[tuple[str, str, list[Any]]] = [
     ("privacy", "clip_l2", NOT_POSITIVE),
     ("privacy", "normaliser", NO_COUNT),
     ("gate", "f", [-1, MAX_MEMBERS + 1, 1.0, True]),
+    ("gate", "ballot", ["count", "Votes", "", 1, None]),
+    ("gate", "vote_significance", [*NOT_POSITIVE, 1e-7, 0.11, 1.0]),
+    ("gate", "accuracy_buckets", [0, 1, -1, 1001, 20.0, "20", True]),
     ("gate", "significance", [*NOT_POSITIVE, 1.0, 1e-7]),
     ("gate", "class_significance", [*NOT_POSITIVE, 1.0, 1e-7]),
     ("gate", "unsafe_accept_all", [1, "false", None]),
     ("floor", "max_epsilon", NOT_POSITIVE),
     ("floor", "max_delta", [*NOT_POSITIVE, 0.011]),
     ("floor", "refused_rules", ["mean", ["meen"], [1]]),
+    ("data", "schema", [5, True, [], {}]),
+    ("data", "statistics", [5, True, [], {}]),
+    ("report", "baselines", [1, "false", None]),
 ]
 
 
@@ -210,7 +235,7 @@ def test_every_setting_has_its_range_tested() -> None:
 def _fields(section: str) -> list[str]:
     annotation = Settings.model_fields[section].annotation
     models = [one for one in (annotation, *getattr(annotation, "__args__", ())) if hasattr(one, "model_fields")]
-    return list(models[0].model_fields)
+    return [field.alias or name for name, field in models[0].model_fields.items()]
 
 
 def test_a_typo_in_a_floor_does_not_lower_it() -> None:
@@ -230,7 +255,7 @@ def test_too_few_rows_are_refused_at_the_start_with_how_many_are_lacking(
     rule: str, f: int, missing: int, lacking: int
 ) -> None:
     error = refusal(RuleRefused, aggregation={"rule": rule, "f": f}, run={"rounds": 10, "missing_allowed": missing})
-    assert f"{9 - missing}" in error.message and f"admit {lacking} more members" in error.hint and error.exit_code == 2
+    assert f"{9 - missing}" in error.message and f"ask {lacking} more members" in error.hint and error.exit_code == 2
 
 
 @pytest.mark.parametrize(
@@ -275,7 +300,7 @@ def test_example_privacy_needs_its_clip_and_its_normaliser() -> None:
 
 def test_example_privacy_charges_one_step_a_round() -> None:
     error = refusal(privacy=PRIVACY, learning={"module": "m.py", "local_steps": 2})
-    assert "local_steps = 2" in error.message and "local_steps = 1" in error.hint
+    assert "local_steps = 2" in error.message and "one full step a round" in error.hint
 
 
 @pytest.mark.parametrize("sigma", [1e-300, 5e-324, 0.01, 0.3])
@@ -474,3 +499,109 @@ def test_members_without_held_out_examples_cannot_vote() -> None:
 )
 def test_a_run_that_its_own_members_would_decline_is_refused_at_the_start(sections: Any, expected: str) -> None:
     assert expected in refusal(**sections).message
+
+
+# ------------------------------------------------------------------------------- steps, the server, who is asked, votes
+
+STRATA = {"name": "clinics", "members": MEMBERS, "labels": {"site-0": "north"}}
+STEPS = {"module": "member.py", "local_steps": 2}
+VOTES = {"ballot": "votes"}
+FIVE_OF_NINE = {"policy": "uniform", "size": 5}
+
+
+@pytest.mark.parametrize(
+    ("sections", "expected", "hint"),
+    [
+        ({"learning": STEPS | {"prox": 0.1}}, "found algorithm = 'fedavg' with prox", 'algorithm = "fedavg"'),
+        ({"learning": STEPS | {"algorithm": "scaffold", "prox": 0.1}}, "'scaffold' with prox", "set prox"),
+        ({"learning": STEPS | {"algorithm": "fedprox"}}, "found algorithm = 'fedprox' without prox", "0.01 to 1"),
+        ({"learning": {"module": "m", "algorithm": "fedprox", "prox": 1.0}}, "no effect", "local_steps above 1"),
+        ({"learning": STEPS | {"algorithm": "scaffold", "momentum": 0.9}}, "found momentum = 0.9", "momentum = 0"),
+        ({"learning": {"module": "m", "algorithm": "scaffold"}, "privacy": PRIVACY}, "no drift", "one full step"),
+        ({"learning": {"module": "m", "batch_size": 8}, "privacy": PRIVACY}, "found a batch_size", "one full step"),
+        ({"server": {"tau": 0.1}}, 'found optimiser "sgd"', "leave them out"),
+        ({"server": {"second_momentum": 0.9}}, 'found optimiser "sgd"', "leave them out"),
+        ({"server": {"optimiser": "yogi", "momentum": 0.0}}, "server.momentum = 0", "leave it out"),
+        ({"selection": {"policy": "uniform"}}, "selection.size is missing: policy is 'uniform'", "have size"),
+        ({"selection": {"policy": "stratified"}}, "selection.size is missing", "have size"),
+        ({"selection": {"policy": "poisson"}}, "selection.rate is missing", '"poisson" has rate'),
+        ({"selection": {"size": 5}}, "selection.size does nothing: policy is 'all'", '"all" has none'),
+        ({"selection": FIVE_OF_NINE | {"rate": 0.5}}, "selection.rate does nothing", "have size"),
+        ({"selection": {"policy": "poisson", "rate": 0.5, "size": 5}}, "selection.size does nothing", "has rate"),
+        ({"selection": FIVE_OF_NINE | {"min_cohort": 6}}, "no draw has more than 5", "lower min_cohort"),
+        ({"selection": {"min_cohort": 10}}, "no draw has more than 9", "lower min_cohort"),
+        ({"federation": STRATA}, "labels do nothing with selection.policy = 'all'", '"stratified"'),
+        ({"federation": STRATA, "selection": FIVE_OF_NINE}, "labels do nothing", "leave them out"),
+        (
+            {"federation": STRATA | {"labels": {"site-99": "south"}}, "selection": {"policy": "stratified", "size": 9}},
+            "labels names site-99", "federation.members",
+        ),
+    ],
+)  # fmt: skip
+def test_steps_servers_and_draws_that_cannot_be_run_are_refused_with_what_to_do(
+    sections: Any, expected: str, hint: str
+) -> None:
+    error = refusal(**sections)
+    assert expected in error.message and hint in error.hint and error.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"learning": STEPS | {"algorithm": "fedprox", "prox": 0.1}},
+        {"learning": STEPS | {"algorithm": "scaffold"}, "server": {"momentum": 0.9}},
+        {"server": {"optimiser": "adam", "momentum": 0.5, "second_momentum": 0.9, "tau": 0.1}},
+        {"selection": FIVE_OF_NINE | {"min_cohort": 5}},
+        {"selection": {"policy": "poisson", "rate": 0.5, "min_cohort": 3}},
+        {"federation": STRATA, "selection": {"policy": "stratified", "size": 2}},
+    ],
+)
+def test_off_twin_the_same_tables_without_the_mistake_are_accepted(sections: Any) -> None:
+    found = parse(table(**sections))
+    for build in (found.descent, lambda: found.optimiser, lambda: found.selection_policy):
+        build()
+
+
+def test_central_noise_for_members_that_are_drawn_is_not_available() -> None:
+    error = refusal(NotAvailable, privacy=CENTRAL, aggregation=CLIPPED_MEAN, selection=FIVE_OF_NINE)
+    assert "drawn by 'uniform'" in error.message and 'selection.policy = "all"' in error.hint and error.exit_code == 8
+
+
+def test_the_rows_are_counted_over_the_smallest_cohort_and_not_over_all_members() -> None:
+    """Nine members are enough for krum with f = 3; the five or three that a round asks are not."""
+    krum = {"rule": "krum", "f": 3}
+    assert parse(table(aggregation=krum)).smallest_cohort == 9
+    for selection, asked in ((FIVE_OF_NINE, 5), ({"policy": "poisson", "rate": 0.9, "min_cohort": 3}, 3)):
+        error = refusal(RuleRefused, aggregation=krum, selection=selection)
+        assert f"needs 9 updates, and {asked} members" in error.message and "selection.size" in error.hint
+    capped = {"name": "clinics", "members": MEMBERS, "weight_cap": 0.15}
+    assert parse(table(federation=capped)).smallest_cohort == 9
+    assert "members of a smallest round" in refusal(RuleRefused, federation=capped, selection=FIVE_OF_NINE).message
+
+
+def test_the_voters_are_all_members_whoever_trains() -> None:
+    """Nine voters are enough for four liars, also where a round asks five members."""
+    assert parse(table(gate={"f": 4}, selection=FIVE_OF_NINE)).gate_policy(10).f == 4
+
+
+def test_votes_need_more_voters_than_counts_and_say_so() -> None:
+    assert parse(table(gate={"f": 4})).gate_policy(10).ballot == "counts"
+    error = refusal(RuleRefused, gate=VOTES | {"f": 4})
+    assert "f = 4 liars needs 11 voters" in error.message and 'gate.ballot = "counts"' in error.hint
+    assert "counts" not in refusal(RuleRefused, gate=VOTES | {"f": 5}).hint  # they would not do either
+    assert parse(table(gate=VOTES | {"f": 3})).gate_policy(10).ballot == "votes"
+
+
+def test_trimmed_counts_are_refused_for_more_than_ten_liars() -> None:
+    """`tests/gate/test_liars.py` shows what the liars would get: nearly every candidate refused."""
+    crowd = {"name": "clinics", "members": [f"site-{number}" for number in range(100)]}
+    asked: tuple[dict[str, Any], ...] = ({"gate": {"f": 11}}, {"gate": {"f": 33}}, {"aggregation": {"f": 11}})
+    for sections in asked:
+        error = refusal(RuleRefused, federation=crowd, **sections)
+        liars = sections.get("gate", {"f": 11})["f"]
+        assert f'gate.ballot = "counts" with f = {liars} liars' in error.message and "at most f = 10" in error.message
+        assert error.hint == 'use gate.ballot = "votes"'
+        voting = {name: values | (VOTES if name == "gate" else {}) for name, values in sections.items()}
+        assert parse(table(federation=crowd, **{"gate": VOTES, **voting})).liars == liars
+    assert parse(table(federation=crowd, gate={"f": 10})).liars == 10
+    assert parse(table(federation=crowd, gate={"f": 11, "unsafe_accept_all": True})).liars == 11

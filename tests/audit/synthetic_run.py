@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -184,6 +185,7 @@ class Run:
         return LoggedAnswer(member, receipt, signature)
 
     def ballots(self, at: Moment, binding: Binding, candidate: str) -> Entry:
+        """All four sign which candidate they judge."""
         judged = replace(binding, model=candidate)
         return entries.ballots(at, [self.answer("ballot", m, judged) for m in MEMBERS], candidate=candidate)
 

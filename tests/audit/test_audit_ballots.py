@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from phalanx.audit import Entry, LoggedAnswer, Moment, entries, verify_run
+from phalanx.canonical import model_digest
 from phalanx.errors import IntegrityError
 from phalanx.signing import receipt_statement
 from phalanx.types import MemberId, Reason, Refusal, Verdict
-from tests.audit.synthetic_run import MEMBERS, REVOKED, VERDICT, Run, find, hash_of, key_of
+from tests.audit.synthetic_run import MEMBERS, REVOKED, VERDICT, Run, find, hash_of, key_of, model_of
 
 Cheat = Callable[[Run, list[Entry]], object]
 ACCEPTED = Verdict(passed=True, test="unsafe-accept-all", p_value=1.0, worse=0, better=0, voters=0)
@@ -22,10 +23,21 @@ def finished(run: Run, told: list[Entry]) -> bool:
     return verify_run(run.folder(told), run.fingerprint).finished
 
 
-def signed(run: Run, signer: str, purpose: str, receipt: str, *, attempt: tuple[int, int] = (1, 1)) -> str:
-    """`signer`'s signature over `receipt` and the binding of an attempt."""
-    binding = run.binding(*attempt, base=attempt[0] - 1).as_json()
-    return key_of(signer).sign(purpose, receipt_statement(binding, receipt))
+def signed(
+    run: Run, signer: str, purpose: str, receipt: str, *, attempt: tuple[int, int] = (1, 1), model: str = ""
+) -> str:
+    """`signer`'s signature over `receipt` and what the first attempt of that round or another one is bound to.
+
+    A ballot is about the candidate of its round, an update about the model that it came from, unless `model` says else.
+    """
+    binding = run.binding(*attempt, base=attempt[0] - 1)
+    judged = model or (binding.model if purpose == "update" else candidate_of(run, attempt[0]))
+    return key_of(signer).sign(purpose, receipt_statement(replace(binding, model=judged).as_json(), receipt))
+
+
+def candidate_of(run: Run, version: int) -> str:
+    """The hash of the candidate that becomes this version."""
+    return model_digest(model_of(run.run, version))
 
 
 def row(name: str, receipt: str, signature: str) -> dict[str, str]:
@@ -152,6 +164,37 @@ def a_ballot_refused_that_nobody_signed(run: Run, told: list[Entry]) -> None:
     find(told, "decision").update(voters=3, refused=[{"member": "ash", "reason": "bad-ballot"}])
 
 
+def judge_another(run: Run, told: list[Entry]) -> None:
+    """The members sign what they think of one candidate; the log has their ballots for the one that is released."""
+    at, released = Moment(1015, 1, 1), find(told, "ballots")["candidate"]
+    cast = run.ballots(at, run.binding(1, 1, base=0), hash_of("the candidate that they saw"))
+    find(told, "ballots").update(ballots=cast["ballots"], candidate=released)
+
+
+@cheat(r"entry 7 \(ballots\), ash: ballot: the signature does not verify")
+def ballots_on_one_candidate_for_another(run: Run, told: list[Entry]) -> None:
+    judge_another(run, told)
+
+
+@cheat(r"entry 8 \(decision\): of [0-9a-f]{64}, the ballots judge [0-9a-f]{64}")
+def ballots_on_another_candidate_than_the_decisions(run: Run, told: list[Entry]) -> None:
+    other = hash_of("the candidate that they saw")
+    told[told.index(find(told, "ballots"))] = run.ballots(Moment(1015, 1, 1), run.binding(1, 1, base=0), other)
+
+
+@cheat(r"entry 17 \(ballots\), ash: ballot: the signature does not verify")
+def a_ballot_on_the_candidate_before(run: Run, told: list[Entry]) -> None:
+    """Of the right attempt: ash signed in it what it thinks of last round's candidate."""
+    receipt = hash_of("ash's, on the candidate before")
+    signature = signed(run, "ash", "ballot", receipt, attempt=(2, 2), model=candidate_of(run, 1))
+    rows(told, 1)[0] = row("ash", receipt, signature)
+
+
+@cheat(r"entry 7: ballots: fields missing or unknown: \['candidate'\]")
+def ballots_that_do_not_say_on_what(run: Run, told: list[Entry]) -> None:
+    del find(told, "ballots")["candidate"]
+
+
 @cheat(r"entry 7 \(ballots\), ash: ballot: the signature does not verify")
 def a_ballot_that_the_member_never_signed(run: Run, told: list[Entry]) -> None:
     rows(told)[0]["receipt"] = hash_of("made up")
@@ -241,7 +284,7 @@ def test_with_ballots_an_operator_cannot_sign(name: str) -> None:
 def test_ballots_in_a_run_whose_gate_accepts_all_are_refused() -> None:
     run, told = accepting()
     place = told.index(find(told, "decision"))
-    told.insert(place, entries.ballots(Moment(1015, 1, 1), []))
+    told.insert(place, entries.ballots(Moment(1015, 1, 1), [], candidate=candidate_of(run, 1)))
     with pytest.raises(IntegrityError, match=r"entry 7 \(ballots\): may not follow 'aggregate'"):
         verify_run(run.folder(told), run.fingerprint)
 
@@ -264,6 +307,20 @@ def test_signatures_over_the_receipt_alone_let_two_rounds_exchange_their_ballots
     run = Run()
     told = run.entries()
     ballots_that_two_rounds_exchange(run, told)
+    assert finished(run, told)
+
+
+def test_signatures_that_do_not_say_which_candidate_let_ballots_on_one_count_for_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def of_the_attempt(binding: dict[str, Any], receipt: str) -> bytes:
+        return receipt_statement({name: value for name, value in binding.items() if name != "model"}, receipt)
+
+    for module in ("phalanx.audit.verify", "tests.audit.synthetic_run"):
+        monkeypatch.setattr(f"{module}.receipt_statement", of_the_attempt)
+    run = Run()
+    told = run.entries()
+    judge_another(run, told)
     assert finished(run, told)
 
 

@@ -237,6 +237,11 @@ def a_release_of_a_refused_candidate(run: Run, told: list[Entry]) -> None:
 
 @cheat(r"entry 9 \(release\): of model [0-9a-f]{64}, the gate passed")
 def a_release_of_another_model_than_the_gate_passed(run: Run, told: list[Entry]) -> None:
+    find(told, "release", 1)["parameters"] = hash_of("another")
+
+
+@cheat(r"entry 8 \(decision\): of [0-9a-f]{64}, the ballots judge [0-9a-f]{64}")
+def a_decision_about_another_candidate_than_the_ballots_judge(run: Run, told: list[Entry]) -> None:
     find(told, "decision")["candidate"] = hash_of("another")
 
 

@@ -15,6 +15,7 @@ from phalanx.canonical import decode, digest, encode
 from phalanx.channel import envelope as module
 from phalanx.channel.envelope import (
     BALLOT,
+    SALT_BYTES,
     Ballot,
     Opened,
     Terms,
@@ -211,7 +212,7 @@ def the_same_bytes_twice() -> Reason:
 def a_ballot_of_negative_counts() -> Reason:
     terms = ballot_terms(BINDING, 2)
     fields = {"better": [0, 1], "finite": True, "right": [0, 1], "total": [5, 5], "worse": [0, -1]}
-    opened, _ = receive((ALICE, sealed(ALICE, terms=terms, fields=fields, payload=b"")), terms=terms)
+    opened, _ = receive((ALICE, sealed(ALICE, terms=terms, fields=fields, payload=SALT)), terms=terms)
     ballot = open_ballot(opened[0])
     assert isinstance(ballot, Refusal) and ballot.member == ALICE
     return ballot.reason
@@ -481,7 +482,10 @@ def test_any_plaintext_under_a_good_seal_becomes_a_refusal(sealed_bytes: bytes) 
 # -------------------------------------------------------------------------------------------------- what is inside them
 
 
-def opened_with(fields: Any, payload: bytes = b"") -> Opened:
+SALT = bytes(range(SALT_BYTES))
+
+
+def opened_with(fields: Any, payload: bytes = SALT) -> Opened:
     return Opened(ALICE, fields, payload, "receipt", "signature")
 
 
@@ -506,7 +510,7 @@ VOTE: dict[str, Any] = {"accuracy": 17, "finite": True, "worse": False}
 def cast(fields: Any) -> Ballot:
     """The ballot that an honest member sends and the receiver opens."""
     terms = ballot_terms(BINDING, 2)
-    opened, _ = receive((ALICE, sealed(ALICE, terms=terms, fields=fields, payload=b"")), terms=terms)
+    opened, _ = receive((ALICE, sealed(ALICE, terms=terms, fields=fields, payload=SALT)), terms=terms)
     ballot = open_ballot(opened[0])
     assert isinstance(ballot, Ballot)
     return ballot
@@ -527,13 +531,34 @@ def test_a_ballots_signature_is_the_members_over_its_receipt_and_the_binding(fie
         verify(KEYS[ALICE].public, "update", receipt_statement(BINDING.as_json(), ballot.receipt), ballot.signature)
 
 
+JUDGED, RIVAL = (ballot_terms(replace(BINDING, model=digest("model", name)), 2) for name in (b"A", b"B"))
+
+
+@pytest.mark.parametrize("fields", [COUNTS, VOTE])
+def test_a_ballot_on_one_candidate_is_refused_for_another(fields: Any) -> None:
+    envelope = sealed(ALICE, terms=JUDGED, fields=fields, payload=SALT)
+    assert len(receive((ALICE, envelope), terms=JUDGED)[0]) == 1
+    assert only(receive((ALICE, envelope), terms=RIVAL), ALICE) is Reason.WRONG_MODEL
+
+
+def test_an_operator_that_opens_a_ballot_and_seals_it_again_for_another_candidate_has_no_signature_for_it() -> None:
+    plaintext = compose(JUDGED, ALICE, KEYS[ALICE], VOTE, SALT)
+    assert only(receive((ALICE, wrapped(ALICE, plaintext, RIVAL)), terms=RIVAL), ALICE) is Reason.BAD_SIGNATURE
+
+
+def test_off_twin_bound_to_the_attempt_alone_a_ballot_would_be_one_on_any_candidate() -> None:
+    attempt = ballot_terms(BINDING, 2)  # both candidates are of this attempt
+    envelope = sealed(ALICE, terms=attempt, fields=VOTE, payload=SALT)
+    assert len(receive((ALICE, envelope), terms=attempt)[0]) == 1
+
+
 def test_a_vote_and_a_thousand_counts_have_one_length_on_the_wire() -> None:
     """And the twin: without the padding the courier tells the vote from the counts, and small counts from large."""
     terms = ballot_terms(BINDING, 1000)
     columns = ("better", "right", "total", "worse")
     ballots = [VOTE, *({"finite": True} | dict.fromkeys(columns, [n] * 1000) for n in (0, 2**31 - 1))]
-    assert {len(sealed(ALICE, terms=terms, fields=fields, payload=b"")) for fields in ballots} == {terms.size}
-    bodies = [compose(terms, ALICE, KEYS[ALICE], fields, b"").rstrip(b"\0") for fields in ballots]
+    assert {len(sealed(ALICE, terms=terms, fields=fields, payload=SALT)) for fields in ballots} == {terms.size}
+    bodies = [compose(terms, ALICE, KEYS[ALICE], fields, SALT).rstrip(b"\0") for fields in ballots]
     assert len({len(body) for body in bodies}) == 3
 
 
@@ -543,7 +568,7 @@ def test_a_vote_and_a_thousand_counts_have_one_length_on_the_wire() -> None:
         opened_with(None),
         opened_with({}),
         *(opened_with(good | {"note": "worse than it looks"}) for good in (COUNTS, VOTE)),
-        *(opened_with(good, payload=b"smuggled") for good in (COUNTS, VOTE)),
+        *(opened_with(good, payload) for good in (COUNTS, VOTE) for payload in (b"", SALT[1:], SALT + b"smuggled")),
         opened_with(COUNTS | VOTE),
         opened_with(COUNTS | {"accuracy": 3}),
         *(opened_with({k: v for k, v in good.items() if k != name}) for good in (COUNTS, VOTE) for name in good),

@@ -33,6 +33,7 @@ TRAINING = Order(
     incumbent=INCUMBENT,
 )
 VOTING = replace(TRAINING, kind=VOTE, candidate=CANDIDATE)
+CONTROLLED = replace(TRAINING, control=CANDIDATE, untried=True)
 SIGNED = sign_order(TRAINING, OPERATOR)
 _json = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.floats(-1e9, 1e9) | st.text("ab\0é", max_size=6),
@@ -47,13 +48,14 @@ def opened(data: bytes, operator: SigningKey = OPERATOR, layout: Layout = LAYOUT
 
 def header(**changes: Any) -> dict[str, Any]:
     """The header of the order to train, but for `changes`."""
-    stated = {"binding": TRAINING.binding.as_json(), "deadline": TRAINING.deadline, "kind": TRAIN}
+    stated: dict[str, Any] = {"binding": TRAINING.binding.as_json(), "deadline": TRAINING.deadline, "kind": TRAIN}
     stated |= {
+        "control": False,
         "layout": LAYOUT.as_json(),
         "payload": digest("payload", INCUMBENT.tobytes()),
         "privacy": asdict(PRIVACY),
     }
-    return stated | {"round_key": ROUND_KEY.public, "rule": TRAINING.rule} | changes
+    return stated | {"round_key": ROUND_KEY.public, "rule": TRAINING.rule, "untried": False} | changes
 
 
 def signed(stated: Any, payload: bytes = INCUMBENT.tobytes(), by: SigningKey = OPERATOR) -> bytes:
@@ -62,16 +64,14 @@ def signed(stated: Any, payload: bytes = INCUMBENT.tobytes(), by: SigningKey = O
     return frame(text) + bytes.fromhex(by.sign(PURPOSE, text)) + payload
 
 
-@pytest.mark.parametrize("order", [TRAINING, VOTING, replace(TRAINING, privacy=None)])
+@pytest.mark.parametrize("order", [TRAINING, VOTING, CONTROLLED, replace(TRAINING, privacy=None)])
 def test_an_order_opens_as_it_was_signed(order: Order) -> None:
     found = opened(sign_order(order, OPERATOR))
     assert found.incumbent.tobytes() == order.incumbent.tobytes()
-    assert (found.candidate is None) == (order.candidate is None)
-    if order.candidate is not None and found.candidate is not None:
-        assert found.candidate.tobytes() == order.candidate.tobytes()
-    assert [getattr(found, name) for name in ("kind", "binding", "deadline", "rule", "privacy", "round_key")] == [
-        getattr(order, name) for name in ("kind", "binding", "deadline", "rule", "privacy", "round_key")
-    ]
+    for one, other in ((found.candidate, order.candidate), (found.control, order.control)):
+        assert (None if one is None else one.tobytes()) == (None if other is None else other.tobytes())
+    names = ("kind", "binding", "deadline", "rule", "privacy", "round_key", "untried")
+    assert [getattr(found, name) for name in names] == [getattr(order, name) for name in names]
 
 
 def test_the_forger_of_these_tests_signs_the_same_bytes_where_it_changes_nothing() -> None:
@@ -148,6 +148,7 @@ WRONG_TYPES: list[Any] = [
     *(header(rule=bad) for bad in any_of(None, 7, ["mean"], {})),
     *(header(round_key=bad) for bad in any_of(None, 7, [])),
     *(header(payload=bad) for bad in any_of(None, 7)),
+    *(header(**{name: bad}) for name in ("control", "untried") for bad in any_of(None, 0, "no", [])),
     *(header(layout=bad) for bad in any_of(None, {}, "weight")),
     *(header(binding=bad) for bad in any_of(None, [], "7", {}, BINDING.as_json() | {"more": 1})),
     *(header(binding=TRAINING.binding.as_json() | {"round": bad}) for bad in any_of("7", None, 7.5, True, [7])),
@@ -180,6 +181,19 @@ def test_a_signed_header_in_another_encoding_is_not_canonical() -> None:
     for text in (encode(header()) + b" ", b"{}", b"[" * 5000, b"\xff", b""):
         with pytest.raises(NotCanonical):
             opened(signed(text))
+
+
+def test_a_relay_that_swaps_the_servers_control_variate_or_takes_it_away_is_found_out() -> None:
+    data = sign_order(CONTROLLED, OPERATOR)
+    for hostile in (data[: -LAYOUT.nbytes] + INCUMBENT.tobytes(), data[: -LAYOUT.nbytes]):
+        with pytest.raises(IntegrityError, match="not the one that was signed"):
+            opened(hostile)
+
+
+def test_an_order_to_vote_with_a_control_variate_is_refused() -> None:
+    payload = INCUMBENT.tobytes() * 2
+    with pytest.raises(NotCanonical, match="no control variate"):
+        opened(signed(header(kind=VOTE, control=True, payload=digest("payload", payload)), payload))
 
 
 def test_an_order_to_vote_brings_two_models_and_one_to_train_brings_one() -> None:

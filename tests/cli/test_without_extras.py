@@ -16,7 +16,7 @@ import sys
 
 class Blocker:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "sklearn", "flwr"):
+        if name.split(".")[0] in ("torch", "sklearn", "flwr", "mlflow", "tensorboard"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Blocker())
@@ -49,9 +49,11 @@ def test_the_demo_says_what_is_missing_and_how_to_get_it(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "module", ["phalanx.engine.inprocess", "phalanx.audit", "phalanx.cli.train", "phalanx.learning"]
+    "module",
+    ["phalanx.engine.inprocess", "phalanx.audit", "phalanx.cli.train", "phalanx.cli.survey", "phalanx.learning"],
 )
 def test_the_core_loads_no_extra_even_where_it_is_installed(module: str) -> None:
-    code = f"import sys, {module}; print(sorted({{'torch', 'sklearn', 'flwr'}} & set(sys.modules)))"
+    extras = {"torch", "sklearn", "flwr", "mlflow", "tensorboard"}
+    code = f"import sys, {module}; print(sorted({extras} & set(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout == "[]\n"

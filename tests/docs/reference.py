@@ -54,6 +54,8 @@ def _values(value: dict[str, Any]) -> str:
         items = _values(value["items"])
         least, most = value.get("minItems"), value.get("maxItems")
         return f"list of {items}" + ("" if most is None else f", {least} to {most} of them")
+    if value["type"] == "object":
+        return f"table of {_values(value['additionalProperties'])}"
     if value["type"] == "string":
         return "text" + (f" that matches `{value['pattern']}`" if "pattern" in value else "")
     return {"integer": "integer", "number": "number", "boolean": "`true` or `false`"}[value["type"]] + _bounds(value)

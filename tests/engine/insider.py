@@ -30,7 +30,9 @@ def update(me: Membership, order: Order, payload: bytes | None = None, **changes
 def ballot(me: Membership, order: Order, tally: Tally, **changes: Any) -> bytes:
     """A signed and sealed ballot, its stated fields changed."""
     fields = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(tally).items()} | changes
-    judged = replace(order.binding, model=model_digest(order.candidate)) if order.candidate is not None else order.binding
+    judged = (
+        replace(order.binding, model=model_digest(order.candidate)) if order.candidate is not None else order.binding
+    )
     return _send(me, ballot_terms(judged, me.gate.classes), order, fields, bytes(SALT_BYTES))
 
 

@@ -327,6 +327,52 @@ def test_a_ballot_that_cannot_be_true_is_refused_by_name_and_the_vote_goes_on(
     assert engine.model().tobytes() == honest.model().tobytes()
 
 
+GOOD_TALLY = Tally((0, 0), (3, 0), (3, 10), (10, 10), True)
+
+
+def test_a_ballot_on_another_candidate_is_refused_by_name_and_the_vote_goes_on(
+    monkeypatch: pytest.MonkeyPatch, honest: InProcess
+) -> None:
+    def about_another(me: Membership, order: Order) -> bytes:
+        return insider.ballot(me, replace(order, candidate=order.incumbent), GOOD_TALLY)
+
+    insider.install(monkeypatch, M2, about_another, VOTE)
+    engine = finished(five())
+    assert tiny.refused(engine, "decision") == [(M2, Reason.WRONG_MODEL)]
+    assert M2 not in [row["member"] for row in tiny.logged(engine, "ballots")[0]["ballots"]]
+    assert engine.model().tobytes() == honest.model().tobytes()
+
+
+@pytest.mark.parametrize(
+    ("second", "refused"),
+    [
+        ({}, []),  # sealed anew, and the same ballot: it counts once
+        ({"better": [2, 0]}, [(M2, Reason.DUPLICATE)]),
+        ({"worse": "many"}, [(M2, Reason.DUPLICATE)]),  # a malformed second takes the first with it: both are signed
+    ],
+)
+def test_a_member_that_signs_two_ballots_is_in_the_log_once_and_counts_at_most_once(
+    second: dict[str, Any], refused: list[Any], monkeypatch: pytest.MonkeyPatch, honest: InProcess
+) -> None:
+    kept: list[bytes] = []
+
+    def equivocate(me: Membership, order: Order) -> bytes:
+        kept[:] = [insider.ballot(me, order, GOOD_TALLY, **second)]
+        return insider.ballot(me, order, GOOD_TALLY)
+
+    insider.install(monkeypatch, M2, equivocate, VOTE)
+
+    def courier(sender: MemberId, envelope: bytes) -> Envelopes:
+        extra = [(sender, kept.pop())] if sender == M2 and kept else []
+        return ((sender, envelope), *extra)
+
+    engine = finished(five(courier))
+    assert tiny.refused(engine, "decision") == refused
+    assert [row["member"] for row in tiny.logged(engine, "ballots")[0]["ballots"]] == list(tiny.FIVE)
+    assert tiny.logged(engine, "decision")[0]["voters"] == 5 - len(refused)
+    assert engine.model().tobytes() == honest.model().tobytes()
+
+
 def test_what_a_members_code_says_when_it_fails_stays_at_the_member() -> None:
     secret = "patient 4711 has no label"
     trainers = tiny.trainers(tiny.FIVE, m_2=Says(raises=LookupError(secret)))
@@ -388,6 +434,16 @@ def test_where_every_members_budget_is_used_up_the_run_ends_with_that_error() ->
 
 def test_where_every_members_floor_refuses_the_run_ends_with_that_error_and_not_with_a_missed_quorum() -> None:
     engine = five()
+    for member in tiny.FIVE:
+        _with_floor(engine, member, Floor(refused_rules=("trimmed-mean",)))
+    with pytest.raises(FloorRefused, match="every member declined"):
+        engine.run(tiny.INITIAL)
+
+
+def test_it_is_those_who_were_asked_that_must_all_have_refused() -> None:
+    """Three of five are drawn: their floors end the run, whatever the others' would have said."""
+    three = {"policy": "uniform", "size": 3, "min_cohort": 3}
+    engine = five(selection=three, run={"rounds": 2})
     for member in tiny.FIVE:
         _with_floor(engine, member, Floor(refused_rules=("trimmed-mean",)))
     with pytest.raises(FloorRefused, match="every member declined"):

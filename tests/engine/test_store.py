@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from phalanx.config import Settings, parse
-from phalanx.engine.inprocess import InProcess
+from phalanx.engine.inprocess import Edges, InProcess
 from phalanx.entropy import system_entropy
 from phalanx.errors import (
     ConfigError,
@@ -174,7 +174,7 @@ def test_a_second_process_on_the_same_state_is_kept_off_until_the_first_ends(mem
 # -------------------------------------------------------------------------------------------------------- what is read
 
 
-def test_no_update_no_momentum_and_no_key_is_ever_on_the_disk_in_clear(memory_path: Path) -> None:
+def test_no_update_no_momentum_no_salt_and_no_key_is_ever_on_the_disk_in_clear(memory_path: Path) -> None:
     """Searched for, at every effect, in all bytes of the folder: what members and coordinator must not let lie."""
     root, secrets, seen = memory_path / "run", dict[str, bytes](), 0
 
@@ -186,14 +186,21 @@ def test_no_update_no_momentum_and_no_key_is_ever_on_the_disk_in_clear(memory_pa
             secrets[f"noise {number}"] = task.noise_key
             return trained
 
-    drawn = tiny.keyed_edges().draw
+    drawn: list[bytes] = []
     engine = tiny.engine(root, PRIVATE, {m: Spied(one.goal) for m, one in tiny.pulls().items()})
+    real = engine.edges.draw
+
+    def draw(name: str, size: int) -> bytes:
+        drawn.append(real(name, size))
+        return drawn[-1]
+
+    engine.edges = Edges(engine.edges.clock, draw)
 
     def watch(stage: str, key: EffectKey, effect: Effect[Any]) -> None:
         nonlocal seen
         engine.store.commit()
-        if isinstance(effect, Draw) and effect.purpose != "nonce":
-            secrets[str(key)] = drawn(str(key), effect.size)
+        if isinstance(effect, Draw) and effect.purpose != "nonce" and stage == "performed":
+            secrets[f"{effect.purpose} {key}"] = drawn[-1]
         _search(root, memory_path / "ledger.db", secrets)
         seen += 1
 
@@ -202,8 +209,8 @@ def test_no_update_no_momentum_and_no_key_is_ever_on_the_disk_in_clear(memory_pa
     tiny.close(engine)
     _search(root, memory_path / "ledger.db", secrets)
     assert seen > 150
-    assert {name.split()[0] for name in secrets} >= {"delta", "state", "noise"}
-    assert len(secrets) == 2 * (3 * 3 + 3 + 1)  # a round: three a member, three members' and one round's key drawn
+    assert {name.split()[0] for name in secrets} >= {"delta", "state", "noise", "ballot-salt", "round-key"}
+    assert len(secrets) == 2 * (5 * 3 + 1)  # a round: three and two draws a member, and the round's key
 
 
 def _search(root: Path, ledger: Path, secrets: dict[str, bytes]) -> None:

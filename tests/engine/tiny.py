@@ -51,6 +51,25 @@ class Pull:
         return Tally((worse, 0), (better, 0), (better, 10), (10, 10), bool(np.isfinite(candidate).all()))
 
 
+@dataclass(frozen=True)
+class Corrected(Pull):
+    """Plain steps with SCAFFOLD's correction: its state is its control variate."""
+
+    steps: int = 2
+    rate: float = 0.1
+
+    def train(self, model: F32, task: TrainTask, state: F32 | None) -> Trained:
+        if task.control is None:
+            raise ValueError("these steps need the server's control variate")
+        own, delta = np.zeros_like(model) if state is None else state, np.zeros_like(model)
+        for _ in range(self.steps):
+            delta -= np.float32(self.rate) * (model + delta - self.goal + task.control - own)
+        return Trained(delta, 7, own - task.control - delta / np.float32(self.steps * self.rate))
+
+
+SCAFFOLD = {"module": "tiny", "algorithm": "scaffold", "local_steps": 2, "learning_rate": 0.1}
+
+
 def tables(**changes: Mapping[str, Any]) -> dict[str, Any]:
     """A valid configuration of two rounds; `changes` replace whole tables."""
     base: dict[str, Any] = {
@@ -65,7 +84,7 @@ def tables(**changes: Mapping[str, Any]) -> dict[str, Any]:
 
 def five(**changes: Mapping[str, Any]) -> Settings:
     """Settings with five members, of whom one may be refused or away."""
-    federation = {"name": "tiny", "members": list(FIVE)}
+    federation = changes.pop("federation", {"name": "tiny", "members": list(FIVE)})
     run = changes.pop("run", {"rounds": 2, "missing_allowed": 1})
     return parse(tables(federation=federation, run=run, **changes))
 
@@ -73,6 +92,11 @@ def five(**changes: Mapping[str, Any]) -> Settings:
 def pulls(members: Sequence[MemberId] = MEMBERS) -> dict[MemberId, Pull]:
     """Honest members whose goals differ a little."""
     return {m: Pull(np.full(LAYOUT.d, 1 + i / 10, dtype=np.float32)) for i, m in enumerate(members)}
+
+
+def corrected(members: Sequence[MemberId] = FIVE) -> dict[MemberId, Trainer]:
+    """The same members with SCAFFOLD's steps."""
+    return {member: Corrected(pull.goal) for member, pull in pulls(members).items()}
 
 
 def trainers(members: Sequence[MemberId] = MEMBERS, **others: Trainer) -> dict[MemberId, Trainer]:
@@ -93,6 +117,7 @@ def engine(
     watch: Watch = nobody_watches,
     seed: int = 0,
     code: str = "tiny",
+    classes: int = 2,
 ) -> InProcess:
     """An engine on `root` (in memory where None) with a ledger beside it."""
     stores = Stores(RunStore(root, system_entropy), LedgerStore(None if root is None else root.parent / "ledger.db"))
@@ -100,7 +125,7 @@ def engine(
         made = assemble(
             settings or parse(tables()),
             members or trainers(),
-            classes=2,
+            classes=classes,
             code=code,
             stores=stores,
             edges=keyed_edges(seed),

@@ -10,9 +10,10 @@ import signal
 import sys
 from typing import Any
 
-from phalanx.cli import main, train
+from phalanx.cli import main
 from phalanx.engine import assemble
 from phalanx.engine.inprocess import COORDINATOR, InProcess
+from phalanx.federation import local
 from phalanx.round.effects import Append, Charge, Effect, Keep, Publish
 from phalanx.store import EffectKey
 
@@ -39,7 +40,7 @@ def main_struck(moment: str, number: int) -> None:
         engine.watch = watch
         return engine
 
-    vars(train)["assemble"] = watched
+    vars(local)["assemble"] = watched
     main()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from phalanx.audit import verify_run
 from phalanx.config import parse
 from phalanx.engine.driver import Watch, nobody_watches
 from phalanx.errors import PhalanxError
+from phalanx.learning import Trainer
 from phalanx.round.effects import Effect, Keep
 from phalanx.signing import fingerprint
 from phalanx.store import EffectKey, RunStore, read_public
@@ -33,6 +34,13 @@ CASES = {
     "central-privacy": tiny.tables(privacy=MEMBER, aggregation=CLIPPED),
     "gate-refuses": tiny.tables(run=SHORT),
     "each-answer-durable": tiny.tables(privacy=EXAMPLE, run={"rounds": 1}),  # so the crash may come between any two
+    "all-with-memory": tiny.tables(  # at the server (Adam, a control variate), at members, and between them
+        federation={"name": "tiny", "members": list(tiny.FIVE[:4])},
+        selection={"policy": "uniform", "size": 3, "min_cohort": 3},
+        server={"optimiser": "adam", "learning_rate": 0.1},
+        learning=tiny.SCAFFOLD,
+        gate={"ballot": "votes", "f": 1},
+    ),
     "budget-stops": tiny.tables(privacy=EXAMPLE | {"epsilon": 5.0}),  # one round costs 4.4
 }
 ENDINGS = {"gate-refuses": "GateRefusal", "budget-stops": "BudgetExhausted"}
@@ -87,10 +95,16 @@ def _around(real: Callable[..., Any], camera: Camera) -> Callable[..., Any]:
     return write
 
 
+def _members(case: str, names: Sequence[MemberId]) -> dict[MemberId, Trainer]:
+    if case == "gate-refuses":
+        return {member: Refuse(pull.goal) for member, pull in tiny.pulls(names).items()}
+    return tiny.corrected(names) if case == "all-with-memory" else tiny.trainers(names)
+
+
 def _run(place: Path, case: str, watch: Watch = nobody_watches) -> tuple[bytes, dict[str, bytes], list[Any], str]:
     """The model, all that is published, the ledger and how the run ended."""
-    members = {m: Refuse(t.goal) for m, t in tiny.pulls().items()} if case == "gate-refuses" else tiny.trainers()
-    engine = tiny.engine(place / "run", parse(CASES[case]), members)
+    settings = parse(CASES[case])
+    engine = tiny.engine(place / "run", settings, _members(case, settings.members))
 
     if case == "each-answer-durable":
         engine.courier = _misdelivering

@@ -24,7 +24,7 @@ def _sums(drawn: ExamplePrivacy, rounds: int = 3) -> tuple[F64, F64]:
     noised: list[F64] = []
     for number in range(1, rounds + 1):
         before: F32 = np.zeros_like(model) if state is None else state
-        clear.append(clipped_sum(member.per_example_gradients(model), drawn.clip_l2))
+        clear.append(clipped_sum(member.per_example(model, member.data.x_train, member.data.y_train), drawn.clip_l2))
         trained = member.train(model, TrainTask(number, drawn, system_entropy(32)), state)
         momentum = -trained.delta.astype(np.float64) / HONEST.learning_rate
         noised.append((momentum - HONEST.momentum * before.astype(np.float64)) * drawn.normaliser)

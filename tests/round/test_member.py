@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from phalanx.channel.envelope import (
     open_ballot,
     open_envelopes,
     open_update,
+    receipt_of,
     update_terms,
 )
 from phalanx.channel.keys import RoundKey, seal
@@ -50,6 +51,7 @@ from phalanx.types import (
     TensorSpec,
     Trained,
     Update,
+    Vote,
     member_id,
 )
 
@@ -66,6 +68,7 @@ PRIVACY = ExamplePrivacy(clip_l2=1.0, noise_multiplier=3.8, normaliser=150, epsi
 CAREFUL = Floor(max_epsilon=8.0, refused_rules=("mean",))
 TRAINING = Order(TRAIN, BINDING, 1_900_000_000, "trimmed-mean(f=3)", PRIVACY, ROUND_KEY.public, LAYOUT, INCUMBENT)
 VOTING = replace(TRAINING, kind=VOTE, candidate=CANDIDATE)
+JUDGED = replace(BINDING, model=model_digest(CANDIDATE))  # what a ballot is bound to
 TALLY = Tally(worse=(0, 2), better=(1, 0), right=(3, 3), total=(5, 5), finite=True)
 
 
@@ -82,6 +85,7 @@ class World:
     ledger: list[Reservation] = field(default_factory=list)
     asked: list[Effect[Any]] = field(default_factory=list)
     tally: Tally | None = TALLY
+    entropy: Callable[[int], bytes] = lambda size: b"\x07" * size
 
     def drive(self, data: bytes, me: Membership | None = None, expected: Turn = (7, 1)) -> bytes:
         """The member's envelope."""
@@ -102,7 +106,7 @@ class World:
                 self.ledger += [] if new in self.ledger else [new]
                 return receipt
             case Draw(size=size):
-                return b"\x07" * size
+                return self.entropy(size)
             case Train():
                 return Trained(DELTA, examples=150, state=DELTA)
             case Evaluate():
@@ -155,16 +159,66 @@ def test_the_update_that_results_opens_at_the_receiver() -> None:
 def test_the_ballot_that_results_opens_at_the_receiver() -> None:
     world = World()
     envelope = world.drive(sign_order(VOTING, OPERATOR))
-    ballot = open_ballot(received(envelope, ballot_terms(BINDING, 2)))
+    ballot = open_ballot(received(envelope, ballot_terms(JUDGED, 2)))
     assert isinstance(ballot, Ballot) and ballot.content == TALLY
-    assert world.kinds == [Evaluate, Seal] and world.ledger == []
-    assert isinstance(world.asked[0], Evaluate)
-    assert world.asked[0].candidate.tobytes() == CANDIDATE.tobytes()
-    assert world.asked[0].incumbent.tobytes() == INCUMBENT.tobytes()
+    assert world.kinds == [Draw, Evaluate, Seal] and world.ledger == []
+    assert isinstance(world.asked[1], Evaluate)
+    assert world.asked[1].candidate.tobytes() == CANDIDATE.tobytes()
+    assert world.asked[1].incumbent.tobytes() == INCUMBENT.tobytes()
+
+
+VOTER = replace(member(), gate=GatePolicy(classes=2, ballot="votes"))
+GUESSES = [Vote(worse, bucket, True) for worse in (False, True) for bucket in range(-1, 21)]
+
+
+def receipt_by_guess(vote: Vote, payload: bytes) -> str:
+    """The receipt that alice's vote would have: everything else in its manifest is public."""
+    fields, binding = asdict(vote), JUDGED.as_json()
+    stated = {"binding": binding, "fields": fields, "kind": "ballot", "member": "alice"}
+    return receipt_of(encode(stated | {"payload": digest("payload", payload)}))
+
+
+def vote_by(entropy: Callable[[int], bytes]) -> Ballot:
+    """The vote that alice casts, as it is opened at the receiver."""
+    world = World(entropy=entropy)
+    ballot = open_ballot(received(world.drive(sign_order(VOTING, OPERATOR), VOTER), ballot_terms(JUDGED, 2)))
+    assert isinstance(ballot, Ballot)
+    return ballot
+
+
+def test_what_a_member_voted_cannot_be_found_by_trying_all_votes_against_its_receipt() -> None:
+    """All that a stranger lacks is the salt. The member that kept it can show what it sent."""
+    salt = bytes(range(32))
+    ballot = vote_by(lambda size: salt[:size])
+    assert ballot.content in GUESSES and len(GUESSES) == 44
+    for nothing in (b"", bytes(32)):
+        assert ballot.receipt not in {receipt_by_guess(guess, nothing) for guess in GUESSES}
+    assert [guess for guess in GUESSES if receipt_by_guess(guess, salt) == ballot.receipt] == [ballot.content]
+
+
+def test_two_members_salts_make_two_receipts_of_one_vote() -> None:
+    first, second = vote_by(lambda size: b"\x01" * size), vote_by(lambda size: b"\x02" * size)
+    assert first.content == second.content and first.receipt != second.receipt
+
+
+def test_off_twin_without_salt_44_guesses_find_a_vote(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phalanx.channel.envelope.SALT_BYTES", 0)
+    monkeypatch.setattr("phalanx.round.member.SALT_BYTES", 0)
+    ballot = vote_by(lambda size: bytes(range(size)))
+    assert [guess for guess in GUESSES if receipt_by_guess(guess, b"") == ballot.receipt] == [ballot.content]
+
+
+def test_a_ballot_is_bound_to_the_candidate_that_the_member_judged() -> None:
+    """Not to the one that the operator would like it to be about: the header's hash is the member's own."""
+    sealing = ask(VOTING).asked[-1]
+    assert isinstance(sealing, Seal)
+    assert sealing.info == encode({"binding": JUDGED.as_json(), "kind": "ballot", "sender": "alice"})
+    other = ask(replace(VOTING, candidate=INCUMBENT)).asked[-1]
+    assert isinstance(other, Seal) and other.info != sealing.info
 
 
 def test_a_ballot_is_no_update_and_an_update_no_ballot() -> None:
-    opened = received(World().drive(sign_order(VOTING, OPERATOR)), ballot_terms(BINDING, 2))
+    opened = received(World().drive(sign_order(VOTING, OPERATOR)), ballot_terms(JUDGED, 2))
     assert isinstance(open_update(opened), Refusal)
     opened = received(World().drive(sign_order(TRAINING, OPERATOR)), update_terms(BINDING, LAYOUT))
     assert isinstance(open_ballot(opened), Refusal)
@@ -300,7 +354,7 @@ def test_a_member_without_held_out_data_says_so_and_casts_no_ballot() -> None:
     world = World(tally=None)
     with pytest.raises(FloorRefused, match="no held-out data"):
         world.drive(sign_order(VOTING, OPERATOR))
-    assert world.kinds == [Evaluate]
+    assert world.kinds == [Draw, Evaluate]
 
 
 # --------------------------------------------------------------------------------------------------------- whose, which

@@ -69,6 +69,9 @@ def run_(
     config: Annotated[Path, typer.Argument(help="A phalanx.toml; see examples/.")],
     out: Annotated[Path | None, typer.Option(help="Folder of the run; by default NAME-run beside the file.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")] = False,
+    jsonl: Annotated[
+        Path | None, typer.Option("--jsonl", help="Append each event of the run to this file, a JSON object a line.")
+    ] = None,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
     """Train by a configuration and your own Python function, with every control that the file asks for.
@@ -79,7 +82,34 @@ def run_(
     def command(output: Output) -> None:
         from phalanx.cli.train import train
 
-        train(config, out, resume, output)
+        train(config, out, resume, jsonl, output)
+
+    run(output_format, command)
+
+
+@app.command("survey")
+def survey_(
+    config: Annotated[Path, typer.Argument(help="A phalanx.toml that names a schema under [data].")],
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write; by default statistics.json beside the configuration.")
+    ] = None,
+    buckets: Annotated[int, typer.Option(min=0, help="Slots for words that the schema does not list.")] = 0,
+    min_members: Annotated[int, typer.Option(min=1, help="Leave out what fewer members than this hold.")] = 2,
+    epsilon: Annotated[
+        float | None, typer.Option(help="What the survey may cost; by default a tenth of the budget.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a survey that was interrupted.")] = False,
+    output_format: FormatOption = Format.TEXT,
+) -> None:
+    """Compute the federation's statistics, by one round under the same controls, to scale every member's inputs alike.
+
+    Example: phalanx survey wards/phalanx.toml
+    """
+
+    def command(output: Output) -> None:
+        from phalanx.cli.survey import show_survey
+
+        show_survey(config, out, output, buckets=buckets, min_members=min_members, epsilon=epsilon, resume=resume)
 
     run(output_format, command)
 

@@ -64,5 +64,6 @@ def _nearest(location: tuple[int | str, ...]) -> str:
     for part in location[:-1]:
         annotation = table.model_fields[str(part)].annotation
         table = next(one for one in (annotation, *getattr(annotation, "__args__", ())) if hasattr(one, "model_fields"))
-    close = difflib.get_close_matches(str(location[-1]), list(table.model_fields), n=1)
-    return f", did you mean {close[0]!r}?" if close else f"; known here: {', '.join(table.model_fields)}"
+    known = [field.alias or name for name, field in table.model_fields.items()]
+    close = difflib.get_close_matches(str(location[-1]), known, n=1)
+    return f", did you mean {close[0]!r}?" if close else f"; known here: {', '.join(known)}"

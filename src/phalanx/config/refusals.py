@@ -14,6 +14,8 @@ from phalanx.rules import Chain, Mean
 from phalanx.screening import CAPS_ROUNDING
 from phalanx.types import ExamplePrivacy, MemberPrivacy
 
+MAX_TRIMMED_LIARS = 10  # beyond, trimmed counts refuse too many candidates that are no worse: docs/sharp-edges.md
+
 
 def refuse_what_cannot_run(settings: Settings) -> None:
     """Raises ConfigError, RuleRefused or NotAvailable."""
@@ -21,6 +23,7 @@ def refuse_what_cannot_run(settings: Settings) -> None:
     _check_learning(settings)
     _check_selection(settings)
     _check_rows(settings)
+    _check_ballots(settings)
     _check_unused(settings)
     _check_privacy(settings)
     _check_floor(settings)
@@ -55,6 +58,11 @@ def _check_learning(settings: Settings) -> None:
             'server.second_momentum and server.tau are of "adam" and "yogi", found optimiser "sgd"',
             hint="leave them out",
         )
+    if server.optimiser != "sgd" and server.momentum == 0:
+        raise ConfigError(
+            f"server.momentum = 0 with optimiser {server.optimiser!r}, expected above 0 and below 1",
+            hint="leave it out (0.9), or use a small one",
+        )
 
 
 def _check_selection(settings: Settings) -> None:
@@ -69,7 +77,10 @@ def _check_selection(settings: Settings) -> None:
             )
     strangers = sorted(set(federation.labels) - set(federation.members))
     if strangers:
-        raise ConfigError(f"federation.labels names {', '.join(strangers)}, which federation.members does not")
+        raise ConfigError(
+            f"federation.labels names {', '.join(strangers)}, which federation.members does not",
+            hint="a label is of a member: correct the name, or add it to federation.members",
+        )
     if federation.labels and table.policy != "stratified":
         raise ConfigError(
             f"federation.labels do nothing with selection.policy = {table.policy!r}",
@@ -77,7 +88,8 @@ def _check_selection(settings: Settings) -> None:
         )
     if table.min_cohort > settings.largest_cohort:
         raise ConfigError(
-            f"selection.min_cohort = {table.min_cohort}, and no draw has more than {settings.largest_cohort} members"
+            f"selection.min_cohort = {table.min_cohort}, and no draw has more than {settings.largest_cohort} members",
+            hint="lower min_cohort, or ask more members",
         )
     if settings.privacy and settings.privacy.unit == "member" and settings.selection_policy != All():
         raise NotAvailable(
@@ -111,13 +123,26 @@ def _check_rows(settings: Settings) -> None:
             f"gate.f = {settings.liars}, but aggregation.f = {settings.aggregation.f}: who is hostile votes as well",
             hint="leave gate.f out: it is then aggregation.f",
         )
-    voters, all_members = fewest_voters(settings.gate_policy(2)), len(settings.members)
-    if not settings.gate.unsafe_accept_all and all_members - missing < voters:
+
+
+def _check_ballots(settings: Settings) -> None:
+    """The gate needs voters for the liars that it tolerates, and its significance must survive them."""
+    if settings.gate.unsafe_accept_all:
+        return
+    if settings.gate.ballot == "counts" and settings.liars > MAX_TRIMMED_LIARS:
+        raise RuleRefused(
+            f'gate.ballot = "counts" with f = {settings.liars} liars tolerated, expected at most '
+            f"f = {MAX_TRIMMED_LIARS}: more of them get most candidates refused that are no worse",
+            hint='use gate.ballot = "votes"',
+        )
+    all_members, missing = len(settings.members), settings.run.missing_allowed
+    voters, there = fewest_voters(settings.gate_policy(2)), all_members - missing
+    counts_would_do = 2 * settings.liars < there and settings.liars <= MAX_TRIMMED_LIARS
+    if there < voters:
         raise RuleRefused(
             f"a gate that tolerates f = {settings.liars} liars needs {voters} voters, and {all_members} members of "
-            f"whom {missing} may be missing leave {all_members - missing}",
-            hint="lower gate.f or run.missing_allowed"
-            + (', or use gate.ballot = "counts"' if settings.gate.ballot == "votes" else ""),
+            f"whom {missing} may be missing leave {there}",
+            hint="lower gate.f or run.missing_allowed" + (', or use gate.ballot = "counts"' if counts_would_do else ""),
         )
 
 

@@ -117,7 +117,8 @@ class InProcess:
     observe: Observer = lambda record, standing: None
     watch: Watch = nobody_watches
     member_errors: dict[MemberId, Exception] = field(default_factory=dict)  # each member's last, for people
-    _declined: set[MemberId] = field(default_factory=set)  # in the attempt that is going on
+    _asked: set[MemberId] = field(default_factory=set)  # in the attempt that is going on
+    _declined: set[MemberId] = field(default_factory=set)  # of these
     _log: Log | None = None
     _expected: tuple[int, int] = (1, 1)  # the first round and attempt that is not closed, by what is durable
 
@@ -174,6 +175,7 @@ class InProcess:
 
     def _one_round(self, state: _State) -> _State:
         number = state.standing.round + 1
+        self._asked.clear()
         self._declined.clear()
         try:
             standing, record = self._drive(run_round(self.plan, state.standing, state.attempt), number, state.attempt)
@@ -204,10 +206,10 @@ class InProcess:
         )
 
     def _failure(self, failed: AttemptFailed) -> PhalanxError:
-        """No quorum; or, if every member declined for its policy's sake, the first one's words."""
+        """No quorum; or, if every member that was asked declined for its policy's sake, the first one's words."""
         errors = [self.member_errors[member] for member in sorted(self._declined)]
         policies = [error for error in errors if isinstance(error, PolicyError)]
-        if len(policies) == len(self.members):
+        if policies and len(policies) == len(self._asked):
             return type(policies[0])(f"every member declined; the first: {policies[0].message}")
         words = "; ".join(f"{member}: {error}" for member, error in sorted(self.member_errors.items()))
         message = f"round {failed.round}, attempt {failed.attempt}: {failed.reason}"
@@ -251,10 +253,10 @@ class InProcess:
             "status": state.status,
         }
         self.publish({})
-        # A round that the gate refused has not happened, for its members either: a momentum or a control variate that
-        # went on from it would lead away from the incumbent.
+        # A round that the gate refused, or an attempt that failed, has not happened, for its members either: a momentum
+        # or a control variate that went on from it would lead away from the incumbent.
         refused = record is not None and not record.verdict.passed
-        forget = state.standing.round if refused else None
+        forget = state.standing.round + int(not refused)  # of a round that has just passed, nobody trained for the next
         self.store.seal(state.standing.round, encode(outcome), keep=vectors.values(), forget=forget)
         self._expected = (state.standing.round + 1, state.attempt)
 
@@ -287,6 +289,7 @@ class InProcess:
         The members train side by side where that is quicker. A member's journal goes by the order's own bytes: the same
         order again gets the same envelope.
         """
+        self._asked |= orders.keys()
         hands = {member: _MemberHands(self, self.members[member], number) for member in sorted(orders)}
         parties = [self._party(member, orders[member], hands[member], attempt) for member in hands]
 

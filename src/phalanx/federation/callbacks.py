@@ -15,26 +15,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """What is known before the first round. `travels` and `how_trained` are lines for people."""
+    """What is known before the first round. `travels` and `how_trained` are lines for people.
+
+    `closed` are the rounds that were closed before: none of a new run, and those of earlier sessions of a resumed one.
+    """
 
     settings: Settings
     run: str
     members: tuple[MemberId, ...]
     travels: tuple[str, ...]
     how_trained: tuple[str, ...]
+    closed: tuple[RoundRecord, ...] = ()
 
 
 class Callback:
     """Hears of a run's start, of each round that was closed, and of the end. Override what is of interest.
 
-    Called in this process between rounds. An error that it raises ends the run as a crash would: it can be resumed.
+    | called             | when                                                                                     |
+    |--------------------|------------------------------------------------------------------------------------------|
+    | `started(run)`     | once in each session: before the first round, or before the next one of a resumed run    |
+    | `round_closed`     | once for each round, when it is durable; not again for the rounds in `run.closed`        |
+    | `ended(result)`    | after the last round, or when the run was stopped: `result.stopped` says why             |
+
+    Called in this process between rounds. An error that it raises ends the run as a crash would: it can be resumed, and
+    the round is then in `run.closed`. A run that was interrupted, or found no quorum, has not ended.
     """
 
     def started(self, run: Started) -> None:
-        """Before the first round, or before the next one of a run that is resumed."""
+        """Before the first round of this session."""
 
     def round_closed(self, record: RoundRecord) -> None:
-        """After each round, when it is durable."""
+        """After each round."""
 
     def ended(self, result: Result) -> None:
-        """After the last round, or when the run was stopped (`result.stopped` says why)."""
+        """After the end."""

@@ -1,6 +1,6 @@
 """A whole federation on this machine: every member in this process, through the real rounds.
 
-    from phalanx import Federation
+    from phalanx.federation import Federation
     result = Federation.local(model, sites, run={"rounds": 20}, aggregation={"rule": "trimmed-mean", "f": 1}).run()
 
 The tables are those of phalanx.toml, so that what was tried in a notebook can be written down as it is.
@@ -8,43 +8,44 @@ The tables are those of phalanx.toml, so that what was tried in a notebook can b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from phalanx.canonical import digest
+from phalanx.canonical import digest, model_digest
 from phalanx.config import Settings, parse, read_config
-from phalanx.engine.assemble import Stores, assemble, edges_of
+from phalanx.engine.assemble import assemble, edges_of
 from phalanx.engine.inprocess import InProcess
-from phalanx.entropy import system_entropy
-from phalanx.errors import ConfigError, ConflictError, GateRefusal, PolicyError
+from phalanx.errors import ConfigError, GateRefusal, PolicyError
 from phalanx.federation.callbacks import Callback, Started
+from phalanx.federation.folders import LEDGER, beside, check_folder, opened
 from phalanx.federation.module import load_module, users_code
-from phalanx.federation.prepare import Preparation, preparation_of
+from phalanx.federation.prepare import preparation_of
 from phalanx.federation.result import Result
-from phalanx.learning import LocalTrainer, MemberData, Model, hold_out, member_of, unflatten
-from phalanx.learning.baselines import Baselines, baselines_of, settings_in_words
-from phalanx.learning.data import Array
-from phalanx.learning.many import how_together, train_together
+from phalanx.federation.sites import Examples, check_alike, check_names, site_of
+from phalanx.federation.split import Split
+from phalanx.federation.words import how_trained
+from phalanx.learning import LocalTrainer, MemberData, Model, member_of, unflatten
+from phalanx.learning.baselines import Baselines, baselines_of
+from phalanx.learning.many import train_together
 from phalanx.learning.parts import flatten_whole, in_words
 from phalanx.round.coordinator import RoundRecord, Standing
 from phalanx.signing import fingerprint
-from phalanx.store import LedgerStore, RunStore
-from phalanx.types import F32, MemberId, TrainTask, member_id
+from phalanx.types import F32, ExamplePrivacy, MemberId, TrainTask
 
-Examples = tuple[Array, Array]  # inputs (n, …), integer labels (n,)
-LEDGER = "phalanx-ledger.db"
+_FEW = 4  # examples on which a member's functions are tried
+_ANY_KEY = bytes(32)  # of the noise in that trial, which nobody sees
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Federation:
     """A model, the members' examples and a configuration. Made by `local` or `from_config`; changed by nothing.
 
-    `code` is a hash of the members' code, `ledger` the file in which privacy charges outlive a run, None: this process.
+    `code` is a hash of the members' code, `ledger` the file in which privacy charges outlive a run. None: beside the
+    run's folder, and with a run that is kept in memory the charges end when it does.
     """
 
     settings: Settings
@@ -61,10 +62,16 @@ class Federation:
         `tables` are those of phalanx.toml: `run={"rounds": 20}`, `aggregation={"rule": "trimmed-mean", "f": 1}`,
         `privacy={…}`. The federation's name is "local" unless its table says otherwise. Raises ConfigError.
         """
-        federation = {"name": "local", "members": list(sites)} | dict(tables.pop("federation", {}))
-        learning = {"module": "notebook"} | dict(tables.pop("learning", {}))
-        settings = parse({**tables, "federation": federation, "learning": learning})
-        return cls._of(settings, model, lambda member: sites[member], "notebook", folder=None)
+        _check_tables(model, tables)
+        check_names(sites, tables.get("federation", {}).get("members"))
+        settings = parse(
+            {
+                **tables,
+                "federation": {"name": "local", "members": list(sites)} | dict(tables.get("federation", {})),
+                "learning": {"module": "notebook"} | dict(tables.get("learning", {})),
+            }
+        )
+        return cls._of(settings, model, lambda member: sites[member], "", folder=None)
 
     @classmethod
     def from_config(cls, path: Path | str) -> Self:
@@ -75,23 +82,24 @@ class Federation:
         with users_code("learning.module"):
             member = member_of(module)
         made = cls._of(settings, member.model, member.load, code, folder=file.parent)
-        return cls(
-            settings=settings,
-            model=made.model,
-            sites=made.sites,
-            code=made.code,
-            ledger=file.with_name(LEDGER),
-            root=file.with_name(f"{file.stem}-run"),
-        )
+        return replace(made, ledger=file.with_name(LEDGER), root=file.with_name(f"{file.stem}-run"))
 
     @classmethod
     def _of(
-        cls, settings: Settings, model: Model, load: Callable[[str], Examples], code: str, *, folder: Path | None
+        cls, settings: Settings, model: Model, load: Callable[[str], object], code: str, *, folder: Path | None
     ) -> Self:
         prepare = preparation_of(settings, folder)
-        sites = {member: _site(settings, model, load, prepare, member) for member in settings.members}
-        full = digest("code", f"{code}/{prepare.digest}".encode()) if prepare.digest else code
-        return cls(settings=settings, model=model, sites=sites, code=full, ledger=None, root=None)
+        sites = {}
+        for member in settings.members:
+            with users_code(f"load({member!r})"):
+                found = load(member)
+            sites[member] = site_of(found, settings, model.classes, prepare, member)
+        check_alike(sites)
+        made = cls(settings=settings, model=model, sites=sites, code=code, ledger=None, root=None)
+        if not code:  # of what is written in a notebook only the initial parameters can be named
+            trainers = made.trainers()
+            code = f"notebook/{model_digest(made.initial(trainers))}"
+        return replace(made, code=digest("code", f"{code}/{prepare.digest}".encode()) if prepare.digest else code)
 
     def run(self, out: Path | str | None = None, *, resume: bool = False, callbacks: Sequence[Callback] = ()) -> Result:
         """Trains, and says how each site fares. The run lies under `out`; without it, in memory.
@@ -100,11 +108,12 @@ class Federation:
         where an attempt failed and the run can be resumed, ConflictError where `out` holds a run already.
         """
         root = self.root if out is None else Path(out)
+        ledger = self.ledger if self.ledger is not None or root is None else beside(root)
         check_folder(root, resume)
         trainers = self.trainers()
         start = self.initial(trainers)
         self._rehearse(trainers, start)
-        with self._stores(root) as stores:
+        with opened(root, ledger) as stores:
             engine = assemble(
                 self.settings,
                 trainers,
@@ -114,11 +123,15 @@ class Federation:
                 edges=edges_of(self.settings),
                 durable=root is not None,
             )
-            return self._run(engine, trainers, start, root, callbacks)
+            return _Session(self, engine, trainers, start, root, callbacks).run()
 
     def trainers(self) -> dict[MemberId, LocalTrainer]:
         """Each member's trainer on its own examples."""
         descent, local = self.settings.descent(), self.settings.learning.local
+        with users_code("initial_model"):
+            tensors = self.model.initial_model()
+        if not isinstance(tensors, Mapping):
+            raise ConfigError(f"initial_model must give arrays by name, found a {type(tensors).__name__}")
         with users_code("the model"):
             return {m: LocalTrainer(self.model, data, descent, local=local) for m, data in self.sites.items()}
 
@@ -131,105 +144,117 @@ class Federation:
     def baselines(self) -> Baselines:
         """Each member alone, all without controls, all data pooled: what the protected run has to be held against."""
         trainers = self.trainers()
-        return baselines_of(trainers, self.initial(trainers), self.settings.run.rounds, train_together)
+        return self._baselines(trainers, self.initial(trainers))
 
-    @contextmanager
-    def _stores(self, root: Path | None) -> Iterator[Stores]:
-        ledger = self.ledger if self.ledger is not None or root is None else root.with_name(LEDGER)
-        stores = Stores(RunStore(root, system_entropy), LedgerStore(ledger))
-        try:
-            _check_ledger(stores)
-            yield stores
-        finally:
-            stores.run.close()
-            stores.ledger.close()
+    def _baselines(self, trainers: Mapping[MemberId, LocalTrainer], start: F32) -> Baselines:
+        with users_code("the model, in the baselines,"):
+            return baselines_of(trainers, start, self.settings.run.rounds, train_together)
+
+    @property
+    def split(self) -> Split:
+        """Which member holds how many examples of which class."""
+        return Split({member: _by_class(data) for member, data in self.sites.items()}, _held_out(self.sites))
+
+    def __repr__(self) -> str:
+        table, privacy = self.settings, self.settings.privacy
+        noise = "no privacy" if privacy is None else f"ε ≤ {privacy.epsilon:g} for each {privacy.unit}"
+        return (
+            f"Federation({table.federation.name}: {len(table.members)} members, {table.run.rounds} rounds, "
+            f"{table.chain}, {noise})"
+        )
 
     def _rehearse(self, trainers: Mapping[MemberId, LocalTrainer], start: F32) -> None:
         """Each member's functions tried once, before any budget is charged for a mistake in them. Nothing leaves it."""
+        mechanism = self.settings.mechanism
+        private = mechanism if isinstance(mechanism, ExamplePrivacy) else None
         for member, trainer in trainers.items():
             with users_code(f"predict, for {member},"):
                 trainer.evaluate(start, start, None)
             few = trainer.with_data(_first(trainer.data))
+            control = np.zeros_like(start) if trainer.settings.scaffold else None
             with users_code(f"training, for {member},"):
-                control = np.zeros_like(start) if trainer.settings.scaffold else None
-                few.train(start, TrainTask(0, None, control=control), None)
+                few.train(start, TrainTask(0, private, _ANY_KEY, control), None)
 
-    def _run(
-        self,
-        engine: InProcess,
-        trainers: Mapping[MemberId, LocalTrainer],
-        start: F32,
-        root: Path | None,
-        callbacks: Sequence[Callback],
-    ) -> Result:
-        first = next(iter(trainers.values()))
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """One call of `Federation.run`: the engine, what it works on, and who hears of it."""
+
+    federation: Federation
+    engine: InProcess
+    trainers: Mapping[MemberId, LocalTrainer]
+    start: F32
+    root: Path | None
+    callbacks: Sequence[Callback]
+
+    def run(self) -> Result:
+        first, settings = next(iter(self.trainers.values())), self.federation.settings
         started = Started(
-            settings=self.settings,
-            run=engine.plan.run,
-            members=self.settings.members,
+            settings=settings,
+            run=self.engine.plan.run,
+            members=settings.members,
             travels=tuple(in_words(first.parts)),
-            how_trained=(
-                settings_in_words(first.settings),
-                f"members train by: {how_together(list(trainers.values()))}",
-            ),
+            how_trained=how_trained(settings, self.trainers),
+            closed=tuple(self.engine.records()),
         )
-        for callback in callbacks:
+        for callback in self.callbacks:
             callback.started(started)
-
-        def observe(record: RoundRecord, standing: Standing) -> None:
-            for callback in callbacks:
-                callback.round_closed(record)
-
-        engine.observe = observe
+        self.engine.observe = self._observe
         try:
-            engine.run(start)
+            self.engine.run(self.start)
         except (GateRefusal, PolicyError) as error:  # the run is over; what it did is worth a report all the same
-            if engine.records():
-                self._end(engine, trainers, started, root, error.message, callbacks)
+            self._end(started, error.message)
             raise
-        return self._end(engine, trainers, started, root, "", callbacks)
+        return self._end(started, "")
 
-    def _end(
-        self,
-        engine: InProcess,
-        trainers: Mapping[MemberId, LocalTrainer],
-        started: Started,
-        root: Path | None,
-        stopped: str,
-        callbacks: Sequence[Callback],
-    ) -> Result:
+    def _observe(self, record: RoundRecord, standing: Standing) -> None:
+        for callback in self.callbacks:
+            callback.round_closed(record)
+
+    def _end(self, started: Started, stopped: str) -> Result:
+        engine, federation = self.engine, self.federation
         model = engine.model()
-        shares = {m: trainer.accuracy(model, engine.member_state(m)) for m, trainer in trainers.items()}
+        with users_code("predict"):
+            shares = {m: trainer.accuracy(model, engine.member_state(m)) for m, trainer in self.trainers.items()}
         result = Result(
             start=started,
             records=tuple(engine.records()),
             stopped=stopped,
             model=unflatten(model, engine.plan.layout),
             accuracy={member: share for member, share in shares.items() if share is not None},
-            baselines=self.baselines() if self.settings.report.baselines else None,
-            held_out={member: len(data.y_held) for member, data in self.sites.items() if len(data.y_held)},
-            split={member: _by_class(data) for member, data in self.sites.items()},
-            public=None if root is None else root / "public",
+            baselines=federation._baselines(self.trainers, self.start) if started.settings.report.baselines else None,
+            held_out=_held_out(federation.sites),
+            split={member: _by_class(data) for member, data in federation.sites.items()},
+            public=None if self.root is None else self.root / "public",
             fingerprint=fingerprint(engine.plan.operator.public),
             member_errors=dict(engine.member_errors),
         )
-        for callback in callbacks:
+        for callback in self.callbacks:
             callback.ended(result)
         return result
 
 
-def _site(
-    settings: Settings, model: Model, load: Callable[[str], Examples], prepare: Preparation, member: MemberId
-) -> MemberData:
-    with users_code(f"load({member!r})"):
-        x, y = load(member)
-        x, y = prepare.applied(np.asarray(x), np.asarray(y), member)
-        return hold_out(x, y, classes=model.classes, member=member_id(member), fraction=settings.learning.held_out)
+def _check_tables(model: object, tables: Mapping[str, object]) -> None:
+    """Raises ConfigError for what nobody can have meant, in words for whoever writes Python and no TOML."""
+    if not isinstance(model, Model):
+        raise ConfigError(
+            f"model must be a phalanx.learning.Model, found a {type(model).__name__}",
+            hint="adapters make one: phalanx.learning.adapters.scikit.scikit_model(estimator, features=…, classes=…)",
+        )
+    for name, table in tables.items():
+        if not isinstance(table, Mapping):
+            raise ConfigError(f"{name} must be a table, such as {name}={{…}}, found {table!r:.60}")
+    missing = [name for name in ("run", "aggregation") if name not in tables]
+    if missing and set(tables) <= set(Settings.model_fields):  # else it may be a slip of the pen, which `parse` names
+        raise ConfigError(
+            f"a federation needs the tables run and aggregation; missing: {', '.join(missing)}",
+            hint='run={"rounds": 20}, aggregation={"rule": "trimmed-mean", "f": 1} with f hostile members to tolerate',
+        )
 
 
-def _first(data: MemberData, examples: int = 4) -> MemberData:
+def _first(data: MemberData) -> MemberData:
     """A few of the examples: enough to find a mistake in a function."""
-    return MemberData(data.x_train[:examples], data.y_train[:examples], data.x_held, data.y_held, data.classes)
+    return MemberData(data.x_train[:_FEW], data.y_train[:_FEW], data.x_held, data.y_held, data.classes)
 
 
 def _by_class(data: MemberData) -> tuple[int, ...]:
@@ -237,22 +262,5 @@ def _by_class(data: MemberData) -> tuple[int, ...]:
     return tuple(np.bincount(labels, minlength=data.classes).tolist())
 
 
-def check_folder(root: Path | None, resume: bool) -> None:
-    """Raises ConfigError or ConflictError unless the folder is what starting, or resuming, needs."""
-    started = root is not None and (root / "state").exists()
-    if resume and not started:
-        raise ConfigError(f"there is no run to resume in {root}", hint="leave --resume out to start one")
-    if started and not resume:
-        raise ConflictError(
-            f"{root} already holds a run", hint="add --resume to go on with it, or choose another --out"
-        )
-
-
-def _check_ledger(stores: Stores) -> None:
-    """With another ledger, a copied config's say, what this run has charged would be forgotten."""
-    ours = stores.ledger.identity(system_entropy)
-    if stores.run.secret("secrets/ledger", len(ours), lambda size: ours) != ours:
-        raise ConflictError(
-            "this run began with another privacy ledger than the one beside this configuration",
-            hint="resume with the configuration, and in the folder, that the run was started from",
-        )
+def _held_out(sites: Mapping[MemberId, MemberData]) -> dict[MemberId, int]:
+    return {member: len(data.y_held) for member, data in sites.items() if len(data.y_held)}

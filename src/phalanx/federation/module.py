@@ -35,7 +35,7 @@ def load_module(path: Path) -> tuple[ModuleType, str]:
     except PhalanxError:
         raise
     except Exception as error:
-        raise ConfigError(f"learning.module {path} raised {type(error).__name__}: {error}") from error
+        raise ConfigError(f"learning.module {path} raised {type(error).__name__}{line_of(error)}: {error}") from error
     return module, digest("code", source)
 
 

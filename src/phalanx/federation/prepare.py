@@ -15,6 +15,7 @@ from phalanx.errors import ConfigError
 from phalanx.learning.data import Array
 from phalanx.learning.preprocessing import Statistics, as_json, from_json, standardise, vocabulary
 from phalanx.learning.schema import Schema, check, numbers_of, schema_of, words_of
+from phalanx.learning.statistics import request_of
 from phalanx.types import F32, MemberId, member_id
 
 
@@ -46,11 +47,25 @@ def preparation_of(settings: Settings, folder: Path | None) -> Preparation:
     statistics = None
     if table.statistics is not None and folder is not None:
         statistics = _read_statistics(folder / table.statistics)
+        _check_made_for(statistics, schema)
     named = {
         "schema": None if schema is None else repr(schema),
         "statistics": None if statistics is None else as_json(statistics),
     }
     return Preparation(schema, statistics, digest("preparation", encode(named)) if schema or statistics else "")
+
+
+def _check_made_for(statistics: Statistics, schema: Schema | None) -> None:
+    """Means of other columns, or of other bounds, would scale every member's inputs alike and wrongly."""
+    if schema is None:
+        if statistics.request.slots:
+            raise ConfigError("data.statistics has words, and without data.schema nobody knows in which columns")
+    elif request_of(schema, statistics.request.buckets) != statistics.request:
+        raise ConfigError(
+            "data.statistics was made for another schema than data.schema is now: its columns, bounds, labels or "
+            "words differ",
+            hint="make it anew with `phalanx survey`",
+        )
 
 
 def features(x: Array, schema: Schema | None, statistics: Statistics) -> F32:

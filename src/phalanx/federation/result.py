@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,13 +9,24 @@ from statistics import median
 
 from phalanx.config import Settings
 from phalanx.federation.callbacks import Started
+from phalanx.federation.markup import Cell, Share, page_table, paragraph, text_table
+from phalanx.federation.report import report_page
+from phalanx.federation.words import insecure
 from phalanx.learning.baselines import Baselines
 from phalanx.learning.data import Array
 from phalanx.round.coordinator import RoundRecord
+from phalanx.store import write_file
 from phalanx.types import MemberId
 
+HEAD = ("site", "alone", "without controls", "with controls", "pooled", "gain, points")
+_SHOWN = 30  # sites; the report has them all
+_FORGOTTEN = (
+    "Its privacy ledger ended with it: another run on the same examples does not know that this ε was spent, and the "
+    "two add up"
+)
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Result:
     """A finished or stopped run, as the lab sees it. Accuracies are shares (0 … 1) on each site's held-out examples.
 
@@ -67,28 +77,47 @@ class Result:
         gains = [here - alone for _, alone, _, here, _ in self.rows() if alone is not None]
         return median(gains) if gains else None
 
+    def notes(self) -> tuple[str, ...]:
+        """What has to be said beside the figures: what was switched off, and what is lost with this process."""
+        lines = [f"NOT SECURE: {line}" for line in insecure(self.settings)]
+        if self.public is None:
+            kept = "kept in memory: there is nothing to verify or to resume; run(out) keeps the run in a folder"
+            lines.append(kept if self.epsilon is None else f"{kept}. {_FORGOTTEN}")
+        return tuple(lines)
+
+    def save_report(self, path: Path | str) -> None:
+        """Writes the whole report, one HTML page that refers to nothing outside itself."""
+        write_file(Path(path), report_page(self))
+
     def __str__(self) -> str:
-        lines = [self._summary(), f"{'site':<20} {'alone':>8} {'plain':>8} {'here':>8} {'pooled':>8}"]
-        lines += [f"{site:<20} " + " ".join(f"{_percent(share):>8}" for share in rest) for site, *rest in self.rows()]
-        return "\n".join(lines)
+        return "\n".join([self._summary(), text_table(HEAD, self._cells()), *self._left_out(), *self.notes()])
+
+    def __repr__(self) -> str:
+        return f"Result({self._summary()})"
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the summary and the table of sites."""
-        head = "".join(f"<th>{word}</th>" for word in ("site", "alone", "without controls", "with controls", "pooled"))
-        body = "".join(
-            f"<tr><td>{html.escape(site)}</td>" + "".join(f"<td>{_percent(share)}</td>" for share in rest) + "</tr>"
-            for site, *rest in self.rows()
-        )
-        return f"<p>{html.escape(self._summary())}</p><table><tr>{head}</tr>{body}</table>"
+        small = [paragraph(line, quiet=True) for line in (*self._left_out(), *self.notes())]
+        return "".join([paragraph(self._summary()), page_table(HEAD, self._cells()), *small])
+
+    def _cells(self) -> list[list[Cell]]:
+        return [
+            [site, Share(alone), Share(plain), Share(here, bar=True), Share(pooled), _points(here, alone)]
+            for site, alone, plain, here, pooled in self.rows()[:_SHOWN]
+        ]
+
+    def _left_out(self) -> list[str]:
+        more = len(self.accuracy) - _SHOWN
+        return [f"… and {more} more, none of them worse"] if more > 0 else []
 
     def _summary(self) -> str:
-        closed = len(self.records)
+        closed, planned = len(self.records), self.settings.run.rounds
         spent = "no privacy was charged" if self.epsilon is None else f"ε = {self.epsilon:.3f} spent"
         end = f"; stopped: {self.stopped}" if self.stopped else ""
         gain = self.median_gain()
         worth = "" if gain is None else f"; the median site gains {100 * gain:+.1f} points over training alone"
-        return f"version {self.version} after {closed} of {self.settings.run.rounds} rounds, {spent}{worth}{end}"
+        return f"version {self.version} after {closed} of {planned} rounds, {spent}{worth}{end}"
 
 
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{share:.1%}"
+def _points(here: float, alone: float | None) -> str:
+    return "–" if alone is None else f"{round(100 * (here - alone), 1) + 0.0:+.1f}"  # no -0.0

@@ -6,109 +6,181 @@ gate and log as a model. What `phalanx run` then needs to scale every member's i
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from phalanx.canonical import digest
 from phalanx.config import Settings, parse, read_config
-from phalanx.engine.assemble import Stores, assemble, edges_of
-from phalanx.entropy import system_entropy
-from phalanx.errors import ConfigError
-from phalanx.federation.local import LEDGER, check_folder
+from phalanx.engine.assemble import assemble, edges_of
+from phalanx.errors import ConfigError, GateRefusal
+from phalanx.federation.folders import LEDGER, check_folder, opened
 from phalanx.federation.module import load_module, users_code
 from phalanx.federation.prepare import read_schema
-from phalanx.learning import Trainer, hold_out, member_of
-from phalanx.learning.preprocessing import Statistics, statistics_of
+from phalanx.federation.sites import pair_of
+from phalanx.learning import Member, hold_out, member_of
+from phalanx.learning.preprocessing import Statistics, as_json, statistics_of
 from phalanx.learning.schema import Schema, check, numbers_of, words_of
-from phalanx.learning.statistics import OddMember, Request, StatisticsTrainer, odd_members, request_of
+from phalanx.learning.statistics import OddMember, Request, StatisticsTrainer, odd_members, request_of, slots_of
+from phalanx.privacy import epsilon as epsilon_of
+from phalanx.privacy import noise_multiplier
 from phalanx.rules import Mean, TrimmedMean
-from phalanx.store import LedgerStore, RunStore
+from phalanx.store import write_file
 from phalanx.types import F32, MemberId, TrainTask
+
+SHARE_OF_BUDGET = 0.1  # what a survey costs of ε unless it is told otherwise
+FILE = "statistics.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What the round gave. `odd` names members whose means lie far from the others': a wrong unit, perhaps.
+    """What the round gave, beside the `schema` that it went by.
 
-    Only the lab, which has all members' rows, can say `odd`; it is empty below five members: not tested.
+    `odd` names members whose means lie far from the others' (a wrong unit, perhaps), `suppressed` counts the words at
+    the members that were not kept. Both come from the members' rows in clear, outside of ε: only the lab has them, and
+    they are not in the file. `odd` is empty below five members: not tested.
+
+    `noise_multiplier` is what a run of the configuration's rounds needs so that both together fit into ε; None without
+    privacy, or where nothing is left.
     """
 
     statistics: Statistics
+    schema: Schema
     odd: tuple[OddMember, ...]
+    suppressed: int
+    noise_multiplier: float | None
     public: Path
 
+    def write(self, path: Path | str) -> None:
+        """Writes the file that `data.statistics` names."""
+        text = json.dumps(as_json(self.statistics), indent=1, ensure_ascii=False, allow_nan=False)
+        write_file(Path(path), f"{text}\n".encode())
 
-def survey(path: Path | str, out: Path | str | None = None, *, buckets: int = 0, min_members: int = 2) -> Survey:
+
+def survey(
+    path: Path | str,
+    out: Path | str | None = None,
+    *,
+    buckets: int = 0,
+    min_members: int = 2,
+    epsilon: float | None = None,
+    resume: bool = False,
+) -> Survey:
     """The statistics of the federation that a phalanx.toml describes, whose `data.schema` says what the columns are.
 
-    One round under the file's own rule, seal, screening, gate and privacy: a configured ε is spent on this round alone
-    as far as its noise says, and counts in the same ledger. `buckets` slots for words that the schema does not list.
-    Raises as a run does.
+    One round under the file's own rule, seal, screening, gate and privacy, in the folder `out`. Where the file asks for
+    privacy the round costs `epsilon`, or a tenth of the budget, in the same ledger as the runs. `buckets` are slots for
+    words that the schema does not list. A label or word that fewer than `min_members` hold is left out. Raises as a run
+    does; an interrupted survey can be resumed without paying again.
     """
     file = Path(path)
     settings = read_config(file)
+    schema, request = _asked(file, settings, buckets)
+    one = _one_round(settings, request, epsilon)
+    least = min_members if request.labels or request.slots else 1
+    _check_can_be_shown(one, least)
+    root = file.with_name(f"{file.stem}-survey") if out is None else Path(out)
+    check_folder(root, resume)
+    module, _ = load_module(file.parent / settings.learning.module)
+    with users_code("learning.module"):
+        member = member_of(module)
+    trainers, words = _members(settings, member, schema, request)
+    code = digest("survey", repr((schema, request)).encode())
+    with opened(root, file.with_name(LEDGER)) as stores:
+        engine = assemble(one, trainers, classes=1, code=code, stores=stores, edges=edges_of(one))
+        last = engine.run(np.zeros(request.layout.d, np.float32))[-1]
+        if not last.verdict.passed:
+            raise GateRefusal(
+                f"the gate refused the statistics ({last.verdict.test}): there are none",
+                hint="the log has the evidence; start again in another folder",
+            )
+        statistics = statistics_of(
+            engine.model(),
+            request,
+            members=len(last.accepted),
+            largest_weight=_largest_weight(one, last.weights),
+            min_members=least,
+            epsilon=last.epsilon,
+        )
+    kept = set(statistics.slots)
+    suppressed = sum(slot not in kept for slot in slots_of(words, request).values())
+    return Survey(statistics, schema, _odd(trainers, request), suppressed, _noise_left(settings, one), root / "public")
+
+
+def _asked(file: Path, settings: Settings, buckets: int) -> tuple[Schema, Request]:
     if settings.data.schema_file is None:
         raise ConfigError(
             "a survey needs data.schema: the columns, and the bounds of each number",
             hint='write a schema.toml beside the configuration and set schema = "schema.toml" under [data]',
         )
     schema = read_schema(file.parent / settings.data.schema_file)
-    request = request_of(schema, buckets)
-    module, _ = load_module(file.parent / settings.learning.module)
-    trainers = _trainers(settings, member_of(module), schema, request)
-    root = file.with_name(f"{file.stem}-survey") if out is None else Path(out)
-    check_folder(root, resume=False)
-    stores = Stores(RunStore(root, system_entropy), LedgerStore(file.with_name(LEDGER)))
-    try:
-        code = digest("survey", repr((schema, request)).encode())
-        one = _one_round(settings, request)
-        engine = assemble(one, trainers, classes=1, code=code, stores=stores, edges=edges_of(one))
-        records = engine.run(np.zeros(request.layout.d, np.float32))
-        statistics = statistics_of(
-            engine.model(),
-            request,
-            members=len(records[-1].accepted),
-            largest_weight=_largest_weight(one, records[-1].weights),
-            min_members=min_members,
-            epsilon=records[-1].epsilon,
-        )
-        return Survey(statistics, _odd(trainers, request), root / "public")
-    finally:
-        stores.run.close()
-        stores.ledger.close()
+    return schema, request_of(schema, buckets)
 
 
-def _trainers(settings: Settings, member: Any, schema: Schema, request: Request) -> dict[MemberId, Trainer]:
-    trainers: dict[MemberId, Trainer] = {}
+def _members(
+    settings: Settings, member: Member, schema: Schema, request: Request
+) -> tuple[dict[MemberId, StatisticsTrainer], set[str]]:
+    """Each member's trainer, and all words that there are. What only votes in a run takes no part here either."""
+    trainers: dict[MemberId, StatisticsTrainer] = {}
+    every: set[str] = set()
     for name in settings.members:
         with users_code(f"load({name!r})"):
-            x, y = (np.asarray(part) for part in member.load(name))
+            found = member.load(name)
+        x, y = pair_of(found, name)
         check(schema, x, y, name)
-        rows = np.arange(len(x))
-        kept = hold_out(rows, y, classes=member.model.classes, member=name, fraction=settings.learning.held_out)
-        x = x[kept.x_train]  # what only votes takes no part here either
+        try:
+            kept = hold_out(
+                np.arange(len(x)), y, classes=member.model.classes, member=name, fraction=settings.learning.held_out
+            )
+        except ValueError as error:
+            raise ConfigError(f"the examples of {name}: {error}") from None
+        x = x[kept.x_train]
         words = words_of(schema, x)
+        every.update(word for row in words for word in row)
         trainers[name] = StatisticsTrainer(request, numbers_of(schema, x), kept.y_train, words)
-    return trainers
+    return trainers, every
 
 
-def _one_round(settings: Settings, request: Request) -> Settings:
+def _one_round(settings: Settings, request: Request, epsilon: float | None) -> Settings:
     """The same federation for one round of statistics: bounds and noise are those of rows of shares."""
     table = settings.model_dump(mode="python", by_alias=True, exclude_unset=True)
     table["run"] = table["run"] | {"rounds": 1}
     table["learning"] = {"module": table["learning"]["module"], "held_out": settings.learning.held_out}
     for name in ("server", "data", "report"):
         table.pop(name, None)
-    if settings.privacy is None:
+    privacy = settings.privacy
+    if privacy is None:
+        if epsilon is not None:
+            raise ConfigError(f"a survey that costs ε = {epsilon:g} needs a [privacy] table, and there is none")
         table["screening"] = table.get("screening", {}) | {"max_norm": request.row_l2}
-    elif settings.privacy.unit == "example":
-        table["privacy"] = table["privacy"] | {"clip_l2": request.example_l2}
+        return parse(table)
+    cost = SHARE_OF_BUDGET * privacy.epsilon if epsilon is None else epsilon
+    if not 0 < cost <= privacy.epsilon:
+        raise ConfigError(
+            f"a survey costs more than 0 and at most the budget of {privacy.epsilon:g}, found ε = {cost:g}"
+        )
+    table["privacy"] = table["privacy"] | {"noise_multiplier": noise_multiplier(cost, privacy.delta, 1)}
+    if privacy.unit == "example":
+        table["privacy"] |= {"clip_l2": request.example_l2}
     else:
         table["aggregation"] = table["aggregation"] | {"clip_l2": request.row_l2}
     return parse(table)
+
+
+def _check_can_be_shown(settings: Settings, min_members: int) -> None:
+    """Raises ConfigError, before anything is charged, where no round under this rule could show so many holders."""
+    n = settings.largest_cohort
+    largest = _largest_weight(settings, tuple([1 / n] * n))
+    if min_members * largest > 1 + 1e-6:
+        raise ConfigError(
+            f"that {min_members} members hold a label or word cannot be shown: with {settings.chain} of {n} members "
+            f"one may weigh {largest:.2g}",
+            hint='use rule = "mean" or "trimmed-mean" with more members, or min_members=1 (--min-members 1)',
+        )
 
 
 def _largest_weight(settings: Settings, weights: tuple[float, ...]) -> float:
@@ -121,10 +193,29 @@ def _largest_weight(settings: Settings, weights: tuple[float, ...]) -> float:
     return max(weights) if isinstance(rule, Mean) else 1.0
 
 
-def _odd(trainers: dict[MemberId, Trainer], request: Request) -> tuple[OddMember, ...]:
+def _odd(trainers: Mapping[MemberId, StatisticsTrainer], request: Request) -> tuple[OddMember, ...]:
     zeros: F32 = np.zeros(request.layout.d, np.float32)
     rows = {member: trainer.train(zeros, TrainTask(1, None), None).delta for member, trainer in trainers.items()}
     try:
         return odd_members(rows, request)
     except ValueError:  # fewer than five members: a median says nothing
         return ()
+
+
+def _noise_left(settings: Settings, one: Settings) -> float | None:
+    """The σ, in steps of 0.01, with which the planned rounds and the survey cost ε together; None without privacy.
+
+    Gaussian mechanisms compose to one whose 1/σ² is the sum of theirs (Dong, Roth and Su, JRSS B 2022, corollary 3.3);
+    the accountant has the last word.
+    """
+    spent, privacy, rounds = one.mechanism, settings.privacy, settings.run.rounds
+    if spent is None or privacy is None:
+        return None
+    alone = noise_multiplier(privacy.epsilon, privacy.delta, rounds)
+    left = rounds / alone**2 - 1 / spent.noise_multiplier**2
+    if left <= 0:
+        return None
+    hundredths = math.floor(100 * math.sqrt(rounds / left))
+    while epsilon_of([spent.noise_multiplier, *[hundredths / 100] * rounds], privacy.delta) > privacy.epsilon:
+        hundredths += 1
+    return hundredths / 100
