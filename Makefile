@@ -30,7 +30,7 @@ test test-all: export OPENBLAS_NUM_THREADS ?= 1
 .PHONY: help demo test test-all check bench bench-data clean torch-is-cpu
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(DEMO) torch-is-cpu  ## train with all controls on, on real data, in a few minutes
 	@$(BIN)/phalanx demo
@@ -52,7 +52,7 @@ check: $(DEV) torch-is-cpu  ## lint, format, types, import contracts, docs that 
 
 bench: $(DEV)  ## list the benchmarks and the command that runs each
 	@found=; for file in benchmarks/*.py; do \
-	    case "$$file" in benchmarks/\*.py|benchmarks/_*) continue;; esac; \
+	    case "$$file" in benchmarks/\*.py|benchmarks/_*|benchmarks/fetch_data.py) continue;; esac; \
 	    found=1; printf '%s\n    ' "$(BIN)/python $$file"; \
 	    $(BIN)/python -c "$$FIRST_LINE" "$$file"; \
 	done; [ -n "$$found" ] || echo "no benchmarks yet"
@@ -87,7 +87,7 @@ $(DEMO): $(TORCH) $(INPUTS)
 
 $(DEV): $(TORCH) $(INPUTS)
 	@echo "Installing phalanx, what the demo needs and the development tools into $(VENV)"
-	@$(INSTALL) --no-build-isolation -e '.[demo,dev]'
+	@$(INSTALL) --no-build-isolation -e '.[demo,jax,metrics,dev]'
 	@touch $(DEMO) $@
 
 torch-is-cpu: $(TORCH)

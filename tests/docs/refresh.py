@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.docs import figures, pictures, reference
+from tests.docs import figures, learning_figures, pictures, reference
 from tests.docs.page import ROOT, part, with_part
 
 PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("README.md", "figures"): figures.verdicts,
     ("README.md", "prices"): figures.prices,
+    ("README.md", "examples"): learning_figures.examples,
+    ("docs/learning.md", "algorithms"): learning_figures.algorithms,
+    ("docs/learning.md", "ballots"): learning_figures.ballots,
+    ("docs/learning.md", "examples"): learning_figures.examples,
+    ("docs/learning.md", "simulation"): learning_figures.simulation,
     ("docs/adr/0006-torch-by-vmap-and-the-demos-numbers.md", "figures"): figures.chosen,
     ("docs/reference/cli.md", "commands"): reference.command_line,
     ("docs/reference/cli.md", "exit-codes"): reference.exit_codes,

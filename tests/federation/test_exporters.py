@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -154,6 +155,14 @@ def test_a_stopped_run_has_its_reason_in_the_last_line(tmp_path: Path) -> None:
     assert last["reason"].startswith("the gate refused 1 candidates")
 
 
+@pytest.fixture
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment that says nothing of MLflow, and is put back afterwards."""
+    for name in ("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_ALLOW_FILE_STORE"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+
 # -------------------------------------------------------------------------------------------------------------- missing
 
 
@@ -162,7 +171,12 @@ def test_a_stopped_run_has_its_reason_in_the_last_line(tmp_path: Path) -> None:
     [(TensorBoard, "tensorboard.summary", "tensorboard"), (MLflow, "mlflow", "mlflow-skinny")],
 )
 def test_an_exporter_without_its_package_says_what_to_install(
-    exporter: Callable[[Path], object], module: str, package: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    exporter: Callable[[Path], object],
+    module: str,
+    package: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    own_environment: None,
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(NotAvailable, match="not available: ") as refused:
@@ -203,11 +217,9 @@ def test_tensorboard_has_every_figure_of_every_round_once_after_a_resume_too(tmp
 
 
 def test_mlflow_has_the_settings_the_figures_the_report_and_the_public_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, own_environment: None
 ) -> None:
     mlflow = pytest.importorskip("mlflow")
-    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     with pytest.raises(InterruptedError):
         callbacks = [small.Diary(fails_after=2), MLflow(tmp_path / "mlruns")]
         small.federation().run(tmp_path / "run", callbacks=callbacks)
@@ -226,6 +238,19 @@ def test_mlflow_has_the_settings_the_figures_the_report_and_the_public_folder(
     assert result.public is not None
     copied = tmp_path / "mlruns" / experiment.experiment_id / run.info.run_id / "artifacts" / "public" / "log.jsonl"
     assert copied.read_bytes() == (result.public / "log.jsonl").read_bytes()
+
+
+def test_mlflow_is_told_to_report_to_nobody_unless_the_user_has_spoken(
+    own_environment: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)  # what counts is what is set before it is loaded
+    with pytest.raises(NotAvailable):
+        MLflow(tmp_path)
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "false")
+    with pytest.raises(NotAvailable):
+        MLflow(tmp_path)
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "false"
 
 
 def test_the_exporters_load_their_packages_only_when_they_are_made() -> None:

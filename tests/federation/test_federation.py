@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,15 @@ def test_runs_on_a_disk_share_a_ledger_and_the_second_one_finds_the_budget_used(
     assert small.charges(tmp_path / "phalanx-ledger.db") == 3 * 5  # rounds, members
 
 
+def test_a_run_does_not_go_on_with_another_ledger(tmp_path: Path) -> None:
+    federation = small.federation(privacy=small.PRIVACY)
+    with pytest.raises(InterruptedError):
+        federation.run(tmp_path / "run", callbacks=[small.Diary(fails_after=1)])
+    (tmp_path / "phalanx-ledger.db").unlink()
+    with pytest.raises(ConflictError, match="another privacy ledger"):
+        federation.run(tmp_path / "run", resume=True)
+
+
 def test_runs_in_memory_forget_what_they_spent_and_say_so(tmp_path: Path) -> None:
     """The off twin of the shared ledger."""
     for _ in range(2):
@@ -268,6 +278,17 @@ def test_what_a_notebook_shows_escapes_names_and_has_every_site() -> None:
     assert page.count("<tr>") == 6
     assert str(result).splitlines()[1].split()[0] == "site"
     assert repr(result) == f"Result({str(result).splitlines()[0]})"
+
+
+def test_a_loss_is_called_a_loss() -> None:
+    result = small.federation().run()
+    assert result.baselines is not None
+    ahead = {member: share + 0.1 for member, share in result.accuracy.items()}
+    assert "loses 10.0 points against training alone" in str(
+        replace(result, baselines=replace(result.baselines, alone=ahead))
+    )
+    even = replace(result, baselines=replace(result.baselines, alone=result.accuracy))
+    assert "gains 0.0 points over training alone" in str(even)
 
 
 def test_a_switched_off_control_is_said_beside_the_figures() -> None:

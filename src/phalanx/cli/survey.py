@@ -29,7 +29,7 @@ def show_survey(
     file = config.with_name(FILE) if out is None else out
     found.write(file)
     output.people.print(_table(found))
-    for line in _lines(found, config, file):
+    for line in _lines(found, file):
         output.people.print(printable(line), markup=False, highlight=False, soft_wrap=True)
     output.say("[bold]Put into the configuration:[/]")
     for line in _advice(found, config, file):
@@ -57,7 +57,7 @@ def _table(found: Survey) -> Table:
     return table
 
 
-def _lines(found: Survey, config: Path, file: Path) -> list[str]:
+def _lines(found: Survey, file: Path) -> list[str]:
     of = found.statistics
     lines = [str(one) for one in found.odd]
     if of.members < 5:

@@ -115,8 +115,12 @@ class Result:
         spent = "no privacy was charged" if self.epsilon is None else f"ε = {self.epsilon:.3f} spent"
         end = f"; stopped: {self.stopped}" if self.stopped else ""
         gain = self.median_gain()
-        worth = "" if gain is None else f"; the median site gains {100 * gain:+.1f} points over training alone"
+        worth = "" if gain is None else f"; the median site {_in_words(gain)} training alone"
         return f"version {self.version} after {closed} of {planned} rounds, {spent}{worth}{end}"
+
+
+def _in_words(gain: float) -> str:
+    return f"gains {100 * gain:.1f} points over" if gain >= 0 else f"loses {-100 * gain:.1f} points against"
 
 
 def _points(here: float, alone: float | None) -> str:
