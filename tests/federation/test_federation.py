@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 from phalanx.audit import verify_run
 from phalanx.errors import BudgetExhausted, ConfigError, ConflictError, GateRefusal
 from phalanx.federation import Federation
+from phalanx.federation.markup import Share, page_table, paragraph
 from phalanx.learning import Model
 from phalanx.learning.contract import Tensors
 from phalanx.learning.data import Array, Labels, MemberData
@@ -40,7 +43,7 @@ def test_a_run_in_memory_gives_a_model_and_says_how_each_site_fares() -> None:
 
 
 def test_scikit_learns_estimators_run_as_they_are() -> None:
-    datasets, linear = pytest.importorskip("sklearn.datasets"), pytest.importorskip("sklearn.linear_model")
+    datasets, linear = import_module("sklearn.datasets"), import_module("sklearn.linear_model")
     from phalanx.learning.adapters.scikit import scikit_model
 
     x, y = datasets.load_digits(return_X_y=True)
@@ -271,7 +274,15 @@ def test_what_was_kept_in_memory_cannot_be_resumed() -> None:
 # ----------------------------------------------------------------------------------------------------- the look of it
 
 
-def test_what_a_notebook_shows_escapes_names_and_has_every_site() -> None:
+def test_no_text_becomes_markup() -> None:
+    page = page_table(["<b>"], [["<i>", Share(0.5, bar=True)]]) + paragraph("<u>") + paragraph("<u>", quiet=True)
+    assert not {"<b>", "<i>", "<u>"} & set(re.findall(r"<\w+>", page))
+    assert "&lt;i&gt;" in page
+    result = replace(small.federation().run(), stopped="<script>")
+    assert "<script>" not in result._repr_html_() and "<script>" in str(result)
+
+
+def test_what_a_notebook_shows_has_every_site() -> None:
     result = small.federation().run()
     page = result._repr_html_()
     assert all(f">{member}</td>" in page for member in small.sites())

@@ -43,7 +43,6 @@ def test_a_notebook_is_committed_without_outputs_paths_or_hosts(path: Path) -> N
 
 
 def test_the_first_federation_does_what_its_text_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("sklearn")
     monkeypatch.chdir(tmp_path)
     space, shown = _followed(NOTEBOOKS[0])
     assert sum(sum(counts) for counts in space["federation"].split.by_class.values()) == 569

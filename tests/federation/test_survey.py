@@ -15,6 +15,7 @@ from phalanx.errors import BudgetExhausted, ConfigError, ConflictError, GateRefu
 from phalanx.federation import Federation, survey
 from phalanx.learning import hold_out
 from phalanx.learning.statistics import StatisticsTrainer
+from phalanx.privacy import epsilon, noise_multiplier
 from phalanx.store import read_public
 from phalanx.types import Tally, member_id
 from tests.cli import lab
@@ -164,6 +165,8 @@ def test_a_survey_and_the_run_that_it_advises_fit_into_the_budget_together(tmp_p
     found = survey(config, epsilon=20.0)
     assert found.statistics.epsilon is not None and found.statistics.epsilon <= 20.0
     assert found.noise_multiplier is not None
+    spent, less = noise_multiplier(20.0, 1e-5, 1), found.noise_multiplier - 0.01
+    assert epsilon([spent, less, less], 1e-5) > 50.0  # no more noise than it takes
     advised = _write(tmp_path, privacy={**PRIVACY, "noise_multiplier": found.noise_multiplier}, data={}, columns=1)
     assert Federation.from_config(_numbers_only(advised)).run().version == 2
 

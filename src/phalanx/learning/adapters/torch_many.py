@@ -12,7 +12,7 @@ vmap is tried, never assumed: a convolution over members becomes one with groups
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +43,19 @@ def many_members(module: nn.Module, *, sample: Array | None = None) -> ManyMembe
         return None
     many = Vmapped(module)
     return many if _agrees(many, module, sample) else None
+
+
+def many_by_inputs(module: nn.Module) -> Callable[[Array], ManyMembers | None]:
+    """What `many_members` finds for inputs of a shape, found once: a `Model`'s `many`."""
+    found: dict[tuple[tuple[int, ...], str], ManyMembers | None] = {}
+
+    def many(x: Array) -> ManyMembers | None:
+        kind = x.shape[1:], x.dtype.str
+        if kind not in found:
+            found[kind] = many_members(module, sample=x[:2])
+        return found[kind]
+
+    return many
 
 
 @dataclass(frozen=True, slots=True)

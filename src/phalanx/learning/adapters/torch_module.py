@@ -14,7 +14,7 @@ threads gives the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,8 +24,8 @@ from torch.func import functional_call, grad, vmap
 
 from phalanx.learning.adapters import pure_module as pure
 from phalanx.learning.adapters import running_statistics as statistics
-from phalanx.learning.adapters.torch_many import many_members
-from phalanx.learning.contract import ManyMembers, Model, Tensors
+from phalanx.learning.adapters.torch_many import many_by_inputs
+from phalanx.learning.contract import Model, Tensors
 from phalanx.learning.data import Array, Labels
 from phalanx.types import F32
 
@@ -48,21 +48,8 @@ def torch_model(make: pure.Make, classes: int, loss: pure.Loss = nn.functional.c
         per_example_gradients=own.per_example_gradients,
         gradient=own.gradient,
         refresh=own.refresh if statistics.moving_buffers(module) else None,
-        many=_many(module) if loss is nn.functional.cross_entropy else None,
+        many=many_by_inputs(module) if loss is nn.functional.cross_entropy else None,
     )
-
-
-def _many(module: nn.Module) -> Callable[[Array], ManyMembers | None]:
-    """What `many_members` finds for inputs of a shape, found once."""
-    found: dict[tuple[tuple[int, ...], str], ManyMembers | None] = {}
-
-    def many(x: Array) -> ManyMembers | None:
-        kind = x.shape[1:], x.dtype.str
-        if kind not in found:
-            found[kind] = many_members(module, sample=x[:2])
-        return found[kind]
-
-    return many
 
 
 @dataclass(frozen=True, slots=True)
