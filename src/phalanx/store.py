@@ -46,6 +46,8 @@ create table if not exists journal(party text, round int, attempt int, idx int, 
 create table if not exists log(idx integer primary key, key text, leaf blob);
 create table if not exists sealed(id integer primary key, outcome blob, hash text);
 create table if not exists member(id text, round int, state blob, primary key(id, round)) without rowid;
+create table if not exists vote(member text, round int, attempt int, name text,
+    primary key(member, round, attempt)) without rowid;
 create table if not exists receipt(member text, round int, attempt int, receipt text,
     primary key(member, round, attempt, receipt)) without rowid;
 """
@@ -417,6 +419,7 @@ class RunStore:
         """
         self._write("insert into sealed(outcome, hash) values (?, ?)", (outcome, digest("outcome", outcome)))
         self._write("delete from journal", ())
+        self._write("delete from vote", ())  # a closed attempt is not answered again
         self._write("delete from member where round = ?", (forget,))
         self._write(_ERASE_OLDER_STATES, (number,))
         self.commit()
@@ -466,6 +469,12 @@ class RunStore:
         """Keeps a member's own state after round `number`, encrypted under its own key."""
         sealed = _seal(AESGCM(key), state, f"{member}/{number}", self._entropy)
         self._write("insert or replace into member values (?, ?, ?)", (member, number, sealed))
+
+    def first_vote(self, member: str, number: int, attempt: int, name: str) -> str:
+        """The order by which `member` votes in this attempt: this one, unless it did by another before."""
+        self._write("insert or ignore into vote values (?, ?, ?, ?)", (member, number, attempt, name))
+        query = "select name from vote where member = ? and round = ? and attempt = ?"
+        return str(self._row(query, (member, number, attempt))[0])
 
     def keep_receipt(self, member: str, number: int, attempt: int, receipt: str) -> None:
         """The member's copy of a receipt, committed together with the answer that it is for."""

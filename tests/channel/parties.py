@@ -31,7 +31,7 @@ KEYS = {
 DIRECTORY = Directory({name: KEYS[name].public for name in (ALICE, BOB, REVOKED, LONG)}, frozenset({REVOKED}))
 ROUND_KEY = RoundKey.from_seed(bytes(range(96)))
 LAST_KEY = RoundKey.from_seed(bytes(range(1, 97)))  # of round 6
-FIELDS = {"examples": 150, "tensors": LAYOUT.as_json()}
+FIELDS = {"examples": 150, "salt": "0" * 64, "tensors": LAYOUT.as_json()}
 PAYLOAD = bytes(range(36))
 
 

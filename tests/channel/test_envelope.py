@@ -302,7 +302,7 @@ def test_without_the_signature_a_member_speaks_for_another(monkeypatch: pytest.M
 
 
 def test_without_the_padding_the_length_tells_members_and_claims_apart() -> None:
-    claims = [{"examples": claim, "tensors": LAYOUT.as_json()} for claim in (9, 123_456)]
+    claims = [{"examples": claim, "salt": "0" * 64, "tensors": LAYOUT.as_json()} for claim in (9, 123_456)]
     bodies = [compose(TERMS, ALICE, KEYS[ALICE], fields, PAYLOAD).rstrip(b"\0") for fields in claims]
     assert len(bodies[0]) != len(bodies[1])
     assert len(sealed(ALICE, fields=claims[0])) == len(sealed(LONG, fields=claims[1])) == TERMS.size
@@ -318,14 +318,14 @@ def test_without_the_padding_the_length_tells_members_and_claims_apart() -> None
     examples=st.integers(0, 2**53 - 1),
 )
 def test_all_envelopes_of_a_round_have_one_length(name: str, size: int, examples: int) -> None:
-    fields = {"examples": examples, "tensors": LAYOUT.as_json()}
+    fields = {"examples": examples, "salt": "0" * 64, "tensors": LAYOUT.as_json()}
     assert len(sealed(member_id(name), key=KEYS[ALICE], fields=fields, payload=bytes(size))) == TERMS.size
 
 
 def test_the_longest_names_and_largest_numbers_fit() -> None:
     longest = Binding("f" * 63, "e" * 64, 2**53 - 1, 2**53 - 1, "a" * 64, "b" * 64, "c" * 32)
     layout = Layout(tuple(TensorSpec(f"läyer-{i}\n", (2, 3), 6 * i) for i in range(200)))
-    fields = {"examples": 2**53 - 1, "tensors": layout.as_json()}
+    fields = {"examples": 2**53 - 1, "salt": "0" * 64, "tensors": layout.as_json()}
     update = update_terms(longest, layout)
     assert len(sealed(LONG, terms=update, fields=fields, payload=bytes(layout.nbytes))) == update.size
     ballot = ballot_terms(longest, 1000)
@@ -491,7 +491,16 @@ def opened_with(fields: Any, payload: bytes = SALT) -> Opened:
 
 @pytest.mark.parametrize(
     "fields",
-    [None, [], "fields", {}, {"examples": 1}, {"tensors": []}, {"examples": 1, "tensors": [], "weight": 9}],
+    [
+        None,
+        [],
+        "fields",
+        {},
+        {"examples": 1},
+        {"tensors": []},
+        {"examples": 1, "tensors": []},
+        {"examples": 1, "salt": "00", "tensors": []},
+    ],
 )
 def test_an_update_states_tensors_and_examples_and_nothing_else(fields: Any) -> None:
     update = open_update(opened_with(fields, PAYLOAD))

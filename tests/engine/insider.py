@@ -22,7 +22,7 @@ Answers = Callable[[Membership, Order], bytes]
 
 def update(me: Membership, order: Order, payload: bytes | None = None, **changes: Any) -> bytes:
     """A signed and sealed update of zeros, its stated fields changed."""
-    fields = {"examples": 7, "tensors": me.layout.as_json(), **changes}
+    fields = {"examples": 7, "salt": "0" * 64, "tensors": me.layout.as_json(), **changes}
     data = bytes(me.layout.nbytes) if payload is None else payload
     return _send(me, update_terms(order.binding, me.layout), order, fields, data)
 

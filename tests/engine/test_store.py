@@ -210,7 +210,7 @@ def test_no_update_no_momentum_no_salt_and_no_key_is_ever_on_the_disk_in_clear(m
     _search(root, memory_path / "ledger.db", secrets)
     assert seen > 150
     assert {name.split()[0] for name in secrets} >= {"delta", "state", "noise", "ballot-salt", "round-key"}
-    assert len(secrets) == 2 * (5 * 3 + 1)  # a round: three and two draws a member, and the round's key
+    assert len(secrets) == 2 * (6 * 3 + 1)  # a round: three and three draws a member, and the round's key
 
 
 def _search(root: Path, ledger: Path, secrets: dict[str, bytes]) -> None:

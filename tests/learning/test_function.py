@@ -49,7 +49,7 @@ def test_the_documented_module_trains_and_judges_as_the_same_model_in_torch() ->
     ours_named, other_named = views(ours.delta, mine.layout), views(other.delta, theirs.layout)
     assert np.allclose(ours_named["bias"], other_named["bias"], rtol=1e-5, atol=1e-7)  # float32, another order of sums
     assert np.allclose(ours_named["weight"], other_named["weight"].T, rtol=1e-5, atol=1e-7)
-    assert ours.examples == other.examples == 80
+    assert ours.examples == other.examples == len(data.x_train)
     again, other_again = mine.train(ours.delta, PLAIN, None).delta, theirs.train(other.delta, PLAIN, None).delta
     tally = mine.evaluate(ours.delta + again, ours.delta, None)  # from a model without ties: labels cannot show them
     assert tally == theirs.evaluate(other.delta + other_again, other.delta, None)

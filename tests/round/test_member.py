@@ -37,7 +37,7 @@ from phalanx.errors import (
 )
 from phalanx.gate import GatePolicy
 from phalanx.privacy import charge, epsilon
-from phalanx.round.effects import Charge, Draw, Effect, Evaluate, Seal, Train
+from phalanx.round.effects import Cast, Charge, Draw, Effect, Evaluate, Seal, Train
 from phalanx.round.member import Floor, Membership, Turn, answer_order
 from phalanx.signing import SigningKey
 from phalanx.types import (
@@ -85,6 +85,7 @@ class World:
     ledger: list[Reservation] = field(default_factory=list)
     asked: list[Effect[Any]] = field(default_factory=list)
     tally: Tally | None = TALLY
+    voted: dict[tuple[int, int], str] = field(default_factory=dict)
     entropy: Callable[[int], bytes] = lambda size: b"\x07" * size
 
     def drive(self, data: bytes, me: Membership | None = None, expected: Turn = (7, 1)) -> bytes:
@@ -109,6 +110,8 @@ class World:
                 return self.entropy(size)
             case Train():
                 return Trained(DELTA, examples=150, state=DELTA)
+            case Cast(order=order):
+                return self.voted.setdefault((effect.round, effect.attempt), order)
             case Evaluate():
                 return self.tally
             case Seal(plaintext=plaintext, recipient=recipient, info=info):
@@ -161,10 +164,10 @@ def test_the_ballot_that_results_opens_at_the_receiver() -> None:
     envelope = world.drive(sign_order(VOTING, OPERATOR))
     ballot = open_ballot(received(envelope, ballot_terms(JUDGED, 2)))
     assert isinstance(ballot, Ballot) and ballot.content == TALLY
-    assert world.kinds == [Draw, Evaluate, Seal] and world.ledger == []
-    assert isinstance(world.asked[1], Evaluate)
-    assert world.asked[1].candidate.tobytes() == CANDIDATE.tobytes()
-    assert world.asked[1].incumbent.tobytes() == INCUMBENT.tobytes()
+    assert world.kinds == [Draw, Cast, Evaluate, Seal] and world.ledger == []
+    assert isinstance(world.asked[2], Evaluate)
+    assert world.asked[2].candidate.tobytes() == CANDIDATE.tobytes()
+    assert world.asked[2].incumbent.tobytes() == INCUMBENT.tobytes()
 
 
 VOTER = replace(member(), gate=GatePolicy(classes=2, ballot="votes"))
@@ -236,8 +239,8 @@ def test_the_seal_goes_to_the_orders_round_key_and_is_bound_to_its_header() -> N
 
 def test_the_charge_comes_before_the_draw_and_the_draw_before_the_data() -> None:
     world = ask(TRAINING)
-    assert world.kinds == [Charge, Draw, Train, Seal]
-    _, draw, training, _ = world.asked
+    assert world.kinds == [Charge, Draw, Train, Draw, Seal]
+    _, draw, training, _, _ = world.asked
     assert isinstance(draw, Draw) and isinstance(training, Train)
     assert (draw.purpose, draw.size) == ("example-noise", 32)
     assert training.task.noise_key == b"\x07" * 32 and training.task.privacy == PRIVACY and training.task.round == 7
@@ -246,7 +249,7 @@ def test_the_charge_comes_before_the_draw_and_the_draw_before_the_data() -> None
 
 def test_without_privacy_nothing_is_charged_or_drawn() -> None:
     world = ask(replace(TRAINING, privacy=None), floor=Floor())
-    assert world.kinds == [Train, Seal] and world.ledger == []
+    assert world.kinds == [Train, Draw, Seal] and world.ledger == []
 
 
 def test_a_charge_says_dataset_unit_noise_and_the_smaller_of_the_two_budgets() -> None:
@@ -336,7 +339,7 @@ def test_no_coordinator_lowers_a_members_floor(order: Order, sentence: str) -> N
 
 def test_a_floor_is_met_exactly_by_what_it_names() -> None:
     exact = Floor(max_epsilon=8.0, refused_rules=("mean", "krum", "median"), max_delta=1e-5)
-    assert ask(TRAINING, floor=exact).kinds == [Charge, Draw, Train, Seal]
+    assert ask(TRAINING, floor=exact).kinds == [Charge, Draw, Train, Draw, Seal]
     assert "ε ≤ 7.999" in refuses(FloorRefused, TRAINING, floor=replace(exact, max_epsilon=7.999))
     refuses(FloorRefused, TRAINING, floor=replace(exact, max_delta=9e-6))
     refuses(FloorRefused, replace(TRAINING, rule="arc(f=3) >> krum(f=3)"), floor=exact)
@@ -354,7 +357,7 @@ def test_a_member_without_held_out_data_says_so_and_casts_no_ballot() -> None:
     world = World(tally=None)
     with pytest.raises(FloorRefused, match="no held-out data"):
         world.drive(sign_order(VOTING, OPERATOR))
-    assert world.kinds == [Draw, Evaluate]
+    assert world.kinds == [Draw, Cast, Evaluate]
 
 
 # --------------------------------------------------------------------------------------------------------- whose, which
@@ -448,3 +451,28 @@ def test_a_rule_that_is_no_text_is_refused_and_does_not_crash_the_member() -> No
 
 def test_no_key_shows_in_a_members_repr() -> None:
     assert KEY.seed.hex() not in repr(member()) and "PrivateKey" not in repr(member())
+
+
+def test_a_member_votes_once_an_attempt_since_each_further_answer_would_tell_more() -> None:
+    """The attack: an operator that asks about candidate after candidate reads held-out examples out of the ballots."""
+    world = World()
+    first = world.drive(sign_order(VOTING, OPERATOR))
+    assert (
+        world.drive(sign_order(VOTING, OPERATOR)) != b"" and first != b""
+    )  # the same order again is no further answer
+    with pytest.raises(RollbackError, match="has voted in this attempt"):
+        world.drive(sign_order(replace(VOTING, candidate=CANDIDATE + 1), OPERATOR))
+    later = replace(BINDING, attempt=BINDING.attempt + 1)
+    assert world.drive(sign_order(replace(VOTING, binding=later, candidate=CANDIDATE + 1), OPERATOR))
+
+
+def test_the_receipt_of_an_update_without_noise_cannot_be_guessed_from_its_content() -> None:
+    orders = sign_order(replace(TRAINING, privacy=None), OPERATOR)
+    terms = update_terms(BINDING, LAYOUT)
+    receipts = set()
+    for seed in range(2):
+        world = World(entropy=lambda size, seed=seed: bytes([seed]) * size)  # type: ignore[misc]
+        update = open_update(received(world.drive(orders, member(Floor())), terms))
+        assert isinstance(update, Update) and update.payload == DELTA.astype("<f4").tobytes()
+        receipts.add(update.receipt)
+    assert len(receipts) == 2  # the same update, another hash: who guesses the update has nothing to compare

@@ -19,6 +19,7 @@ from phalanx.audit.votes import decimal, fewest_voters
 from phalanx.canonical import decode
 from phalanx.errors import NotCanonical
 
+_MEMBERS, _SIGNIFICANCE = 1000, 1e-6  # beyond these no configuration goes, and exact tails take hours
 _SLACK = 1e-9  # rounding of float64; no attack gains from it
 _EXTRA_ROWS = {  # a rule that tolerates f needs 2f + this many rows
     "trimmed-mean": 1, "median": 1, "caf": 1, "nnm": 1, "arc": 1, "krum": 3, "multi-krum": 3,
@@ -80,6 +81,8 @@ def open_config(data: bytes) -> Agreed:
         raise NotCanonical(f"federation.labels names {strangers}, who are no members")
     accept_all: bool = _field(gate, "unsafe_accept_all", lambda value: isinstance(value, bool), "gate.")
     min_voters = 2 * liars + 1
+    if len(members) > _MEMBERS or significance < _SIGNIFICANCE or alpha < _SIGNIFICANCE:
+        raise NotCanonical(f"more than {_MEMBERS} members, or a significance below {_SIGNIFICANCE:g}")
     if ballot == "votes":
         min_voters = fewest_voters(liars, decimal(alpha), decimal(significance), len(members))
     return Agreed(

@@ -242,8 +242,8 @@ def _charge(history: History, entry: Mapping[str, Any]) -> None:
         parties = [parties]
     else:
         history.may_follow = _IN_ATTEMPT | {"updates"}
-        uninvited = sorted(set(parties) - set(history.opened["invited"]))
-        require(not uninvited, f"charged, but not invited: {uninvited}")
+        odd = sorted(set(parties) ^ set(history.opened["invited"]))
+        require(not odd, f"charged are not those who were invited: {odd} are in one of both alone")
     _first_time(history, "reservation", entry["reservation"])
     history.total += plan["noise_multiplier"] ** -2
     for party in parties:

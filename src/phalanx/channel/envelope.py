@@ -11,6 +11,7 @@ What the courier learns: who answered, in which round, and when. What a changed 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -27,7 +28,8 @@ BALLOT = "ballot"
 _MAX_HEADER = 4096
 _ROOM = 8192  # for header, manifest and signature, besides tensors' names and payload
 _SIGNATURE_BYTES = 64
-SALT_BYTES = 32  # the payload of a ballot: secret, so that its receipt does not give its few values away
+SALT_BYTES = 32  # secret: a receipt in the public log must not confirm a guess of what was sent
+_SALT = re.compile(r"[0-9a-f]{64}")
 _WRONG = {
     "federation": Reason.WRONG_FEDERATION,
     "run": Reason.WRONG_RUN,
@@ -167,10 +169,12 @@ def open_envelopes(
 def open_update(opened: Opened) -> Update | Refusal:
     """The update inside an opened envelope of kind `update`: the member's statements, not yet screened."""
     match opened.fields:
-        case {"examples": examples, "tensors": tensors, **rest} if not rest:
+        case {"examples": examples, "salt": str(salt), "tensors": tensors, **rest} if not rest and _SALT.fullmatch(
+            salt
+        ):
             return Update(opened.member, tensors, opened.payload, examples, opened.receipt, opened.signature)
         case _:
-            return Refusal(opened.member, Reason.MALFORMED, "an update states its tensors and examples, nothing else")
+            return Refusal(opened.member, Reason.MALFORMED, "an update states its tensors, its examples and a salt")
 
 
 def open_ballot(opened: Opened) -> Ballot | Refusal:
@@ -206,6 +210,10 @@ def _vote(fields: Any) -> Vote | None:
         ):
             return Vote(worse, accuracy, finite)
     return None
+
+
+def _is_salt(text: str) -> bool:
+    return bool(_SALT.fullmatch(text))
 
 
 def _is_count(value: Any) -> bool:

@@ -53,7 +53,8 @@ class Federation(_Table):
 class Run(_Table):
     """How long. `missing_allowed` members may be refused or away in a round; `max_refusals` in a row end the run.
 
-    `lab_seed` replaces the system's entropy by numbers that anybody can repeat: for the lab profile only.
+    `lab_seed` replaces the system's entropy by numbers that anybody can repeat: for the lab profile only. `threads` of
+    torch: one is fastest for small models.
     """
 
     rounds: Annotated[StrictInt, Field(ge=1, le=MAX_ROUNDS)]
@@ -61,6 +62,7 @@ class Run(_Table):
     max_refusals: Count = 5
     round_seconds: Count = 900
     lab_seed: Annotated[StrictInt, Field(ge=-MAX_INTEGER, le=MAX_INTEGER)] | None = None
+    threads: Annotated[StrictInt, Field(ge=1, le=1024)] = 1
 
 
 class Learning(_Table):

@@ -15,6 +15,7 @@ from phalanx.errors import ConfigError
 from phalanx.learning.contract import Trainer
 from phalanx.learning.many import train_together
 from phalanx.learning.server import Scaffold
+from phalanx.learning.threads import use_threads
 from phalanx.round.coordinator import Plan
 from phalanx.round.member import Floor, Membership
 from phalanx.signing import SEED_BYTES, SigningKey
@@ -64,6 +65,7 @@ def assemble(
     """
     if tuple(sorted(trainers)) != settings.members:
         raise ConfigError(f"the settings name members {', '.join(settings.members)}; trainers came for others")
+    use_threads(settings.run.threads)
     layouts = {trainer.layout for trainer in trainers.values()}
     if len(layouts) != 1:
         raise ConfigError("the members' models differ in names, shapes or order of their tensors")

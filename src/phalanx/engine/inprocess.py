@@ -49,6 +49,7 @@ from phalanx.round.effects import (
     Answer,
     Append,
     Ask,
+    Cast,
     Charge,
     Corridor,
     Draw,
@@ -211,9 +212,15 @@ class InProcess:
         policies = [error for error in errors if isinstance(error, PolicyError)]
         if policies and len(policies) == len(self._asked):
             return type(policies[0])(f"every member declined; the first: {policies[0].message}")
-        words = "; ".join(f"{member}: {error}" for member, error in sorted(self.member_errors.items()))
+        said: dict[str, list[str]] = {}  # equal words once, with everybody who said them
+        for member, error in sorted(self.member_errors.items()):
+            said.setdefault(str(error), []).append(member)
+        words = [f"{', '.join(members)}: {text}" for text, members in said.items()]
+        if str(Reason.NORM_TOO_LARGE) in failed.reason:
+            most = self.plan.screening.max_norm
+            words.append(f"scale the inputs or raise screening.max_norm = {most:g}, and begin again in another folder")
         message = f"round {failed.round}, attempt {failed.attempt}: {failed.reason}"
-        return QuorumError(message, hint=f"{words}{'; ' if words else ''}resume to try the round again")
+        return QuorumError(message, hint="; ".join([*words, "resume to try the round again as it is"]))
 
     def _stop(self, standing: Standing, reason: str) -> None:
         corridor = stop_run(self.plan, *self._last_opened(), reason, standing.refusals_in_all)
@@ -297,6 +304,8 @@ class InProcess:
             return self._train({key: (hands[MemberId(key.party)], effect) for key, effect in asked.items()})
 
         sent = drive_together(parties, together, self.store if self.journal else None, self.watch)
+        # What the courier is given next must not be made a second time, with other noise, after a crash.
+        self.store.commit()
         return dict(zip(hands, sent, strict=True))
 
     def _party(self, member: MemberId, order: bytes, hands: _MemberHands, attempt: int) -> Party[bytes | Exception]:
@@ -493,6 +502,8 @@ class _MemberHands:
                 return self._side.ledger.reserve(reservation, charge)
             case Evaluate(candidate=candidate, incumbent=incumbent):
                 return self._side.trainer.evaluate(candidate, incumbent, self._held(self.number + 1))
+            case Cast(round=number, attempt=attempt, order=order):
+                return engine.store.first_vote(self._side.membership.member, number, attempt, order)
             case Seal(plaintext=plaintext, recipient=recipient, info=info):
                 return seal(plaintext, recipient, info)
             case _:

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from phalanx.canonical import digest
-from phalanx.entropy import expand
+from phalanx.canonical import digest, encode
 from phalanx.types import MemberId
 
 Array = npt.NDArray[Any]
@@ -46,23 +45,35 @@ def _check_labels(part: str, x: Array, y: Labels, classes: int) -> None:
         raise ValueError(f"{part} labels must be 0 … {classes - 1}, got {y.min()} … {y.max()}")
 
 
-def hold_out(x: Array, y: Array, *, classes: int, member: MemberId, fraction: float) -> MemberData:
-    """The examples, with about `fraction` of them (rounded, 0 <= fraction < 1) held out; order is kept in each part.
+def hold_out(
+    x: Array, y: Array, *, classes: int, member: MemberId, fraction: float, by: Array | None = None
+) -> MemberData:
+    """The examples, each held out with probability `fraction` (0 <= fraction < 1); order is kept in each part.
 
-    Which ones depends on the member's name and on each row's index, and on nothing else: on no seed that could be
-    tried until the split flatters, and no library's generator. Rows appended later leave most rows where they were.
+    Whether one is held out depends on the member's name, on the example (its row in `by`, its label) and on nothing
+    else: not on the other examples or its place among them. So an example that is withdrawn moves no other one between
+    the parts, which ε per example rests on; nor is there a seed that could be tried until the split flatters. `by` are
+    the rows as they were before they were scaled, so that every use of the same data parts it alike; x without it.
     """
     if not 0 <= fraction < 1:
         raise ValueError(f"the held-out fraction must be in [0, 1), got {fraction!r}")
     if not np.issubdtype(y.dtype, np.integer) or y.shape != (len(x),):
         raise ValueError(f"labels must be integers of shape ({len(x)},), got {y.dtype} of shape {y.shape}")
-    key = bytes.fromhex(digest("held-out", member.encode()))
-    draws = np.frombuffer(expand(key, "held-out", 8 * len(x)), dtype="<u8")
-    held = np.zeros(len(x), dtype=np.bool_)
-    held[np.argsort(draws, kind="stable")[: round(fraction * len(x))]] = True
+    rows = x if by is None else by
+    if len(rows) != len(x):
+        raise ValueError(f"expected {len(x)} rows to decide by, got {len(rows)}")
+    bound = int(fraction * 2**64)
+    held = np.array([_draw(member, row, int(label)) < bound for row, label in zip(rows, y, strict=True)], np.bool_)
     _check_finite(x)
     labels = y.astype(np.int64)
     return MemberData(x[~held], labels[~held], x[held], labels[held], classes)
+
+
+def _draw(member: MemberId, row: Any, label: int) -> int:
+    """A number below 2⁶⁴ that belongs to this example at this member. Equal examples have equal numbers."""
+    plain = np.asarray(row)
+    data = repr(plain.tolist()).encode() if plain.dtype == object else plain.tobytes()
+    return int(digest("held-out", encode([member, label]) + data)[:16], 16)
 
 
 def _check_finite(x: Array) -> None:

@@ -22,6 +22,8 @@ def layout_of(arrays: Mapping[str, npt.NDArray[Any]]) -> Layout:
     tensors = []
     offset = 0
     for name in sorted(arrays):
+        if name == "__metadata__":
+            raise ValueError("a tensor cannot be called '__metadata__': a safetensors file has its own meaning for it")
         _check_dtype(f"tensor {name!r}", arrays[name])
         tensors.append(TensorSpec(name, arrays[name].shape, offset))
         offset += tensors[-1].size

@@ -1,15 +1,18 @@
-"""How many threads the numeric libraries of this process use. Needs the `torch` extra."""
+"""How many threads the numeric libraries of this process use."""
 
 from __future__ import annotations
 
-import torch
+import sys
 
 
 def use_threads(count: int) -> None:
-    """Keeps this process's torch to `count` threads. One is fastest for small models, and parties share the cores.
+    """Keeps this process's torch, where it is loaded, to `count` threads.
 
-    The same number gives the same bytes. Raises ValueError below 1.
+    One is fastest for small models, and members in one process share the cores anyway. The same number gives the same
+    bytes. Raises ValueError below 1.
     """
     if count < 1:
-        raise ValueError(f"torch needs at least 1 thread, got {count!r}")
-    torch.set_num_threads(count)
+        raise ValueError(f"expected at least 1 thread, got {count!r}")
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(count)

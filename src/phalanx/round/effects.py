@@ -202,6 +202,24 @@ class Train(Effect[Trained]):
 
 
 @dataclass(frozen=True)
+class Cast(Effect[str]):
+    """Makes durable that a member votes by this order in this attempt. The answer names the first order that it did."""
+
+    round: int
+    attempt: int
+    order: str
+
+    def question(self) -> bytes:
+        return encode(["cast", self.round, self.attempt, self.order])
+
+    def pack(self, answer: str) -> bytes:
+        return answer.encode()
+
+    def unpack(self, data: bytes) -> str:
+        return data.decode()
+
+
+@dataclass(frozen=True)
 class Evaluate(Effect[Tally | None]):
     """Candidate beside incumbent on the party's own held-out data. None where it holds none."""
 

@@ -16,7 +16,7 @@ from phalanx.channel.order import TRAIN, VOTE, Order, open_order, order_name
 from phalanx.entropy import KEY_BYTES
 from phalanx.errors import FloorRefused, IntegrityError, RollbackError
 from phalanx.gate import GatePolicy, vote_of
-from phalanx.round.effects import Charge, Corridor, Draw, Evaluate, Seal, Train
+from phalanx.round.effects import Cast, Charge, Corridor, Draw, Evaluate, Seal, Train
 from phalanx.signing import SigningKey
 from phalanx.types import Binding, ExamplePrivacy, Layout, MemberId, Reservation, TrainTask
 
@@ -64,7 +64,7 @@ def answer_order(me: Membership, data: bytes, expected: Turn) -> Corridor[bytes]
     if order.kind == TRAIN:
         return (yield from _train(me, order, name))
     if order.kind == VOTE:
-        return (yield from _vote(me, order))
+        return (yield from _vote(me, order, name))
     raise IntegrityError(f"an order of unknown kind {order.kind!r}")
 
 
@@ -101,13 +101,15 @@ def _train(me: Membership, order: Order, name: str) -> Corridor[bytes]:
         noise_key = yield from Draw("example-noise", KEY_BYTES)
     task = TrainTask(order.binding.round, order.privacy, noise_key, order.control)
     trained = yield from Train(order.incumbent, task)
-    fields = {"examples": trained.examples, "tensors": me.layout.as_json()}
+    # Without noise of its own an update follows from the data, and the log will hold its hash: salted, nobody can try.
+    salt = yield from Draw("update-salt", SALT_BYTES)
+    fields = {"examples": trained.examples, "salt": salt.hex(), "tensors": me.layout.as_json()}
     payload = np.ascontiguousarray(trained.delta, dtype="<f4").tobytes()
     return (yield from _send(me, order, update_terms(order.binding, me.layout), fields, payload))
 
 
-def _vote(me: Membership, order: Order) -> Corridor[bytes]:
-    """Counts on data that stays here. The ballot says how often candidate and incumbent differ, never on what.
+def _vote(me: Membership, order: Order, name: str) -> Corridor[bytes]:
+    """Counts on data that stays here, once an attempt. The ballot says how often candidate and incumbent differ.
 
     Where the federation agreed on votes, not even that: only what this member's own test makes of the counts. The
     log will hold the ballot's hash: without secret salt in it the few values that a ballot can have could be tried.
@@ -115,6 +117,10 @@ def _vote(me: Membership, order: Order) -> Corridor[bytes]:
     if order.candidate is None:
         raise IntegrityError("an order to vote came without a candidate")
     salt = yield from Draw("ballot-salt", SALT_BYTES)  # before the data: no place that also draws noise for training
+    if (yield from Cast(order.binding.round, order.binding.attempt, name)) != name:
+        raise RollbackError(
+            "this member has voted in this attempt, and each further answer would tell more of its data"
+        )
     tally = yield from Evaluate(order.candidate, order.incumbent)
     if tally is None:
         raise FloorRefused("this member holds no held-out data to vote with")

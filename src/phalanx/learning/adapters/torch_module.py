@@ -68,7 +68,10 @@ class _Functions:
 
     def gradient(self, model: Tensors, x: Array, y: Labels) -> dict[str, F32]:
         moved, fixed = self._parted(model)
-        return _arrays(grad(lambda here: self.loss(here | fixed, self._put(x), self._put(y)))(moved))
+        here = {name: value.requires_grad_() for name, value in moved.items()}
+        loss = self.loss(here | fixed, self._put(x), self._put(y))
+        found = torch.autograd.grad(loss, list(here.values()), materialize_grads=True)
+        return _arrays(dict(zip(here, found, strict=True)))
 
     def per_example_gradients(self, model: Tensors, x: Array, y: Labels) -> dict[str, F32]:
         statistics.refuse_across_examples(self.module)
