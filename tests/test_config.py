@@ -169,6 +169,7 @@ OUT_OF_RANGE: list[tuple[str, str, list[Any]]] = [
     ("run", "missing_allowed", [-1, MAX_MEMBERS + 1, 1.0, True, "1"]),
     ("run", "max_refusals", NO_COUNT),
     ("run", "round_seconds", NO_COUNT),
+    ("run", "threads", [0, -1, 1025, 1.0, True, "1"]),
     ("run", "lab_seed", [2**53, -(2**53), 1 << 20_000, 1.0, True, "7"]),
     ("learning", "module", [5, True, [], None]),
     ("learning", "held_out", [-0.1, 1.0, math.nan, "0.1", True]),
@@ -605,3 +606,55 @@ def test_trimmed_counts_are_refused_for_more_than_ten_liars() -> None:
         assert parse(table(federation=crowd, **{"gate": VOTES, **voting})).liars == liars
     assert parse(table(federation=crowd, gate={"f": 10})).liars == 10
     assert parse(table(federation=crowd, gate={"f": 11, "unsafe_accept_all": True})).liars == 11
+
+
+# ------------------------------------------------------------------------------------------------------ secret cohorts
+
+SECRET: dict[str, Any] = {
+    "aggregation": {"rule": "mean", "pre": ["norm-clip"], "clip_l2": 1.0},
+    "privacy": {"unit": "member", "epsilon": 2.0},
+    "selection": {"policy": "poisson", "rate": 0.5},
+}
+
+
+def test_central_noise_for_drawn_members_counts_on_their_secrecy_and_is_calibrated_for_it() -> None:
+    secret = parse(table(**SECRET))
+    assert (secret.secret_rate, secret.expected_cohort) == (0.5, 4.5)
+    assert secret.screening_policy().expected == 4.5
+    all_of_them = parse(table(**SECRET | {"selection": {"policy": "all"}}))
+    assert all_of_them.secret_rate is all_of_them.screening_policy().expected is None
+    assert secret.mechanism is not None and all_of_them.mechanism is not None
+    assert secret.mechanism.noise_multiplier < all_of_them.mechanism.noise_multiplier
+
+
+def test_drawn_members_that_add_their_own_noise_are_no_secret() -> None:
+    example = {"unit": "example", "epsilon": 8.0, "clip_l2": 1.0, "normaliser": 90}
+    assert parse(table(**SECRET | {"privacy": example})).secret_rate is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected", "found"),
+    [
+        ({"selection": {"policy": "uniform", "size": 4}}, NotAvailable, "drawn by 'uniform'"),
+        ({"selection": {"policy": "stratified", "size": 4}}, NotAvailable, "drawn by 'stratified'"),
+        ({"selection": {"policy": "poisson", "rate": 0.5, "min_cohort": 2}}, ConfigError, "min_cohort = 2"),
+        (
+            {"run": {"rounds": 9, "missing_allowed": 1}, "gate": {"unsafe_accept_all": True}},
+            ConfigError,
+            "run.missing_allowed does nothing",
+        ),
+        ({"learning": {"module": "m.py", "local": ["bn*"]}}, ConfigError, "ballot would tell whether it has trained"),
+        ({"screening": {"weighting": "claimed"}}, ConfigError, "every member weighs the same"),
+        ({"federation": {"name": "clinics", "members": MEMBERS, "weight_cap": 0.2}}, RuleRefused, "above federation"),
+        ({"selection": {"policy": "poisson", "rate": 0.1}}, RuleRefused, "weight is 1 / (rate * members) = 1.11"),
+    ],
+)
+def test_what_would_tell_of_a_secret_cohort_is_refused(
+    changes: dict[str, Any], expected: type[PhalanxError], found: str
+) -> None:
+    error = refusal(expected, **SECRET | changes)
+    assert found in error.message and error.hint
+
+
+def test_members_may_be_missing_as_voters_from_a_run_with_secret_cohorts() -> None:
+    assert parse(table(**SECRET, run={"rounds": 9, "missing_allowed": 2})).run.missing_allowed == 2

@@ -6,8 +6,9 @@ members agreed. What the roster does enforce is that one organisation is one ent
 Who of them is asked in an attempt says a policy. Where it draws, the coins of all attempts follow from one secret seed:
 the first log entry holds its hash, the last one the seed itself. So nobody can foresee a cohort, and afterwards
 everybody can recompute all of them. What this does not give: the coordinator can try many seeds before it commits to
-one, and can let an attempt fail whose cohort it dislikes, which the log then shows. And it amplifies no privacy: the
-log names who took part, so ε is that of a member who takes part in every round.
+one, and can let an attempt fail whose cohort it dislikes, which the log then shows. And it amplifies no privacy
+where the log names who took part: ε is then that of a member who takes part in every round. With central noise the
+policy poisson keeps its cohorts secret, seed and all, and does amplify (docs/adr/0013-secret-cohorts.md).
 `docs/reference/log.md` specifies the draw; the auditor has its own.
 """
 
@@ -161,10 +162,11 @@ def select(roster: Roster, policy: Policy, coin: bytes, *, min_cohort: int) -> t
     """The members asked in one attempt, sorted: those of all admitted ones that `policy` draws by `coin`.
 
     `coin` is `coin_of` the attempt; `All` looks at none. Same roster, policy and coin: the same members everywhere.
-    Raises QuorumError if they are fewer than `min_cohort`; nobody may be asked then.
+    Raises QuorumError if they are fewer than `min_cohort`; nobody may be asked then. 0 is for secret cohorts: an empty
+    one is a draw like others.
     """
-    if min_cohort < 1:
-        raise ValueError(f"a cohort has at least 1 member, got min_cohort = {min_cohort!r}")
+    if min_cohort < 0:
+        raise ValueError(f"a cohort has no fewer than 0 members, got min_cohort = {min_cohort!r}")
     admitted = [member for member in roster.members if not member.revoked]
     chosen = tuple(sorted(member.id for member in _drawn(admitted, policy, coin)))
     if len(chosen) < min_cohort:

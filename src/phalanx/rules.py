@@ -27,7 +27,7 @@ class _Rule:
         """The fewest rows with which the rule keeps what it promises."""
         return 1
 
-    def l2_sensitivity(self, invited: int) -> float | None:
+    def l2_sensitivity(self, invited: float) -> float | None:
         """How far (l2) one member's presence moves the aggregate over `invited` members; None: not bounded."""
         return None
 
@@ -192,7 +192,7 @@ class Chain:
         """The fewest rows with which every step keeps what it promises."""
         return max(step.min_rows for step in (*self.pre, self.rule))
 
-    def l2_sensitivity(self, invited: int) -> float | None:
+    def l2_sensitivity(self, invited: float) -> float | None:
         """clip_l2 / invited for `norm-clip >> mean` over a fixed denominator; None for everything else.
 
         None also where a bound might exist but is not analysed here. Unit: one member added or removed.

@@ -50,7 +50,9 @@ create table if not exists vote(member text, round int, attempt int, name text,
     primary key(member, round, attempt)) without rowid;
 create table if not exists receipt(member text, round int, attempt int, receipt text,
     primary key(member, round, attempt, receipt)) without rowid;
+create table if not exists opening(id integer primary key, opening blob unique);
 """
+_OPENINGS = "openings.jsonl"
 _ERASE_OLDER_STATES = """
 delete from member where round < (select max(round) from member as later where later.id = member.id and round <= ?)
 """
@@ -407,6 +409,21 @@ class RunStore:
 
     def _party_key(self, key: EffectKey) -> AESGCM:
         return AESGCM(expand(self._round_key(key.round, key.attempt), f"journal/{key.party}", KEY_BYTES))
+
+    # -- what opens sealed log entries
+
+    def keep_opening(self, opening: bytes) -> None:
+        """Keeps an opening, once. It is durable before the log entry is that it opens."""
+        self._write("insert or ignore into opening(opening) values (?)", (opening,))
+
+    def write_openings(self, head: bytes) -> None:
+        """Writes state/openings.jsonl: the line `head` and every opening, for an auditor to be handed."""
+        lines = [head, *(row[0] for row in self._rows("select opening from opening order by id"))]
+        self._state.write(_OPENINGS, b"".join(line + b"\n" for line in lines))
+
+    def openings(self) -> bytes | None:
+        """What `write_openings` wrote, or None."""
+        return self._state.read(_OPENINGS)
 
     # -- sealed attempts
 

@@ -173,8 +173,8 @@ class Update:
 class Cohort:
     """The updates that passed screening: rows (n, d) float32, sorted by member.
 
-    `weights` (n,) sum to 1 and are the coordinator's, not the members'. `invited` counts the members asked this round:
-    the fixed denominator of central differential privacy.
+    `weights` (n,) sum to 1 and are the coordinator's, not the members'. `invited` counts the members asked this round.
+    A secret cohort has `expected` members on average, a public number: each then weighs 1 / expected, and n may be 0.
     """
 
     members: tuple[MemberId, ...]
@@ -182,6 +182,12 @@ class Cohort:
     weights: F64
     invited: int
     binding: Binding
+    expected: float | None = None
+
+    @property
+    def denominator(self) -> float:
+        """What central differential privacy divides by: fixed before anybody answers."""
+        return self.invited if self.expected is None else self.expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,7 +358,11 @@ class Trained:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """A charge against a privacy budget, made durable before any noise is drawn. `key` makes it idempotent."""
+    """A charge against a privacy budget, made durable before any noise is drawn. `key` makes it idempotent.
+
+    `rate` is the probability with which the unit was sampled in secret, 1 where it always takes part (and in charges
+    that were made before there were rates); `sample` names the draw, so that none is counted on twice.
+    """
 
     key: str
     dataset: str
@@ -360,6 +370,8 @@ class Reservation:
     noise_multiplier: float
     epsilon_budget: float
     delta: float
+    rate: float = 1.0
+    sample: str = ""
 
 
 @dataclass(frozen=True, slots=True)

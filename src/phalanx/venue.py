@@ -32,8 +32,9 @@ class Noise:
 def aggregate(cohort: Cohort, rule: Chain, combine: Combine, noise: Noise | None) -> Aggregate:
     """The cohort's one update, by `combine` (the aggregation room's function).
 
-    With noise, the clipped rows are summed with equal weights and divided by the members *invited*, so that who answers
-    moves no other member's share, and the report says nothing that depends on the rows beyond the noised vector.
+    With noise, the clipped rows are summed with equal weights and divided by the cohort's fixed denominator, so that
+    who answers moves no other member's share, and the report says nothing that depends on the rows beyond the noised
+    vector. The sum of no rows is zero: noise alone.
     Raises SensitivityUnknown or PolicyError if `noise` does not hide one member behind `rule`.
     """
     if noise is None:
@@ -45,8 +46,9 @@ def aggregate(cohort: Cohort, rule: Chain, combine: Combine, noise: Noise | None
 
 
 def _fixed_denominator(cohort: Cohort, rule: Chain, combine: Combine, noise: Noise) -> tuple[F64, AggregationReport]:
-    """Sum of the clipped rows / invited, float64, and a report without scores."""
-    n, sensitivity = len(cohort.members), rule.l2_sensitivity(cohort.invited)
+    """Sum of the clipped rows / denominator, float64, and a report without scores."""
+    n, denominator = len(cohort.members), cohort.denominator
+    sensitivity = rule.l2_sensitivity(denominator)
     if sensitivity is None:
         raise SensitivityUnknown(f"the l2 sensitivity of {rule} to one member is not known")
     # Written so that NaN refuses. The slack is for rounding in the product that made `std`.
@@ -57,9 +59,11 @@ def _fixed_denominator(cohort: Cohort, rule: Chain, combine: Combine, noise: Noi
         )
     if n > cohort.invited:
         raise ValueError(f"{n} rows of {cohort.invited} invited members")
+    weights = np.full(n, 1 / denominator)  # not the rule's own: after clipping these would tell each row's norm
+    if n == 0:
+        return np.zeros(cohort.rows.shape[1]), AggregationReport(str(rule), weights, None, sensitivity)
     mean, report = combine(cohort.rows, rule, None)
-    weights = np.full(n, 1 / cohort.invited)  # not the rule's own: after clipping these would tell each row's norm
-    total = mean.astype(np.float64) * (n / cohort.invited)
+    total = mean.astype(np.float64) * (n / denominator)
     return total, replace(report, weights=weights, scores=None, l2_sensitivity=sensitivity)
 
 

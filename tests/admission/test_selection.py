@@ -305,6 +305,6 @@ def test_a_seed_or_coin_of_another_length_is_a_programmers_error(secret: bytes) 
             select(roster_of(3), policy, secret, min_cohort=1)
 
 
-def test_a_floor_of_nobody_is_a_programmers_error() -> None:
-    with pytest.raises(ValueError, match="min_cohort = 0"):
-        select(roster_of(3), All(), b"", min_cohort=0)
+def test_a_floor_below_nobody_is_a_programmers_error() -> None:
+    with pytest.raises(ValueError, match="min_cohort = -1"):
+        select(roster_of(3), All(), b"", min_cohort=-1)

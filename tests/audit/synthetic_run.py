@@ -149,7 +149,12 @@ class Run:
     """One run of one operator: its honest entries, and the folder that its keys sign over any entries at all."""
 
     def __init__(
-        self, run: str = "run-1", operator: str = "operator", owner: str = "", agreed: Mapping[str, Any] | None = None
+        self,
+        run: str = "run-1",
+        operator: str = "operator",
+        owner: str = "",
+        agreed: Mapping[str, Any] | None = None,
+        unit: str = "member",
     ) -> None:
         self.run, self.owner, self.key = run, owner, key_of(operator)
         self.federation, self.config = federation_file(self.key, owner), config_file(run, agreed)
@@ -158,6 +163,7 @@ class Run:
         self.policy = policy_of(self.selection)
         self.seed = None if isinstance(self.policy, All) else hashlib.sha256(f"seed {run}".encode()).digest()
         self.chosen: dict[tuple[int, int], tuple[MemberId, ...]] = {}  # cohorts of attempts, whatever chance says
+        self.plan, self.central, self.attempts = replace(PLAN, unit=unit), unit == "member", 0
 
     def invited(self, round: int, attempt: int) -> tuple[MemberId, ...]:
         if (round, attempt) in self.chosen:
@@ -190,6 +196,7 @@ class Run:
         return entries.ballots(at, [self.answer("ballot", m, judged) for m in MEMBERS], candidate=candidate)
 
     def genesis(self, plan: PrivacyPlan | None = PLAN) -> Entry:
+        self.attempts = 0
         return entries.genesis(
             Moment(1000),
             federation="grove",
@@ -198,7 +205,7 @@ class Run:
             config=digest("config", self.config),
             operator=self.fingerprint,
             model=model_digest(model_of(self.run, 0)),
-            privacy=plan,
+            privacy=self.plan if plan is PLAN else plan,
             selection=None if self.seed is None else SelectionPlan(self.policy.name, commitment_of(self.seed)),
         )
 
@@ -213,6 +220,18 @@ class Run:
         invited = self.invited(binding.round, binding.attempt)
         return entries.round_open(time, binding=binding, round_key=key, rule=RULE, invited=invited)
 
+    def begun(self, binding: Binding) -> list[Entry]:
+        """An attempt that opens; where members charge before they train, with their charge."""
+        opened, self.attempts = self.opened(binding), self.attempts + 1
+        if self.central:
+            return [opened]
+        at, name = Moment(opened["time"], binding.round, binding.attempt), f"{self.run}/{binding.nonce}"
+        spent = independent_epsilon(self.attempts)
+        return [
+            opened,
+            entries.charge(at, plan=self.plan, epsilon=spent, parties=opened["invited"], reservation=name),
+        ]
+
     def attempt(self, binding: Binding, version: int) -> list[Entry]:
         """An attempt that ends in the release of `version`: fir's update is too long, the others count."""
         at = Moment(1005 + 10 * binding.round, binding.round, binding.attempt)
@@ -221,13 +240,14 @@ class Run:
         refused = [Refusal(fir, Reason.NORM_TOO_LARGE, "norm 9.5, the bound is 2") for fir in invited if fir == "fir"]
         candidate = model_digest(model_of(self.run, version))
         epsilon = independent_epsilon(version)
+        charge = entries.charge(at, plan=PLAN, epsilon=epsilon, parties=None, reservation=f"{self.run}/{version}")
         return [
-            self.opened(binding),
+            *self.begun(binding),
             entries.updates(at, [self.answer("update", member, binding) for member in invited]),
             entries.cohort(
                 at, accepted=accepted, refused=refused, weights={name: 1 / len(accepted) for name in accepted}
             ),
-            entries.charge(at, plan=PLAN, epsilon=epsilon, parties=None, reservation=f"{self.run}/{version}"),
+            *([charge] if self.central else []),
             entries.aggregate(at, rule=RULE, vector=hash_of(f"aggregate {version}"), l2_sensitivity=0.25),
             self.ballots(at, binding, candidate),
             entries.decision(at, verdict=VERDICT, candidate=candidate),
@@ -240,7 +260,7 @@ class Run:
             self.genesis(),
             self.released(Moment(1000), 0),
             *self.attempt(self.binding(1, 1, base=0), 1),
-            self.opened(failed),
+            *self.begun(failed),
             entries.attempt_failed(Moment(1022, 2, 1), reason="1 of 4 members answered, 3 are needed"),
             *self.attempt(self.binding(2, 2, base=1), 2),
             entries.finished(Moment(1030, 2, 2), selection_seed=self.seed),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -28,7 +29,7 @@ from phalanx.audit.federation import open_federation
 from phalanx.audit.selection import draw
 from phalanx.errors import IntegrityError, LogInconsistent, QuorumError
 from phalanx.types import MemberId
-from tests.audit.synthetic_run import MEMBERS, REVOKED, Run, find, hash_of, key_of
+from tests.audit.synthetic_run import MEMBERS, REVOKED, Run, find, hash_of, independent_epsilon, key_of
 
 Cheat = Callable[[Run, list[Entry]], object]
 UNIFORM = {"policy": "uniform", "size": 3, "min_cohort": 3}
@@ -37,7 +38,9 @@ POISSON = {"policy": "poisson", "rate": 0.7, "min_cohort": 3}
 
 
 def run_of(selection: Mapping[str, Any], run: str = "run-1") -> Run:
-    return Run(run=run, agreed={"selection": selection})
+    """With central noise, but under the policy poisson, whose cohorts that would make secret."""
+    unit = "example" if selection["policy"] == "poisson" else "member"
+    return Run(run=run, agreed={"selection": selection, "privacy": {"unit": unit}}, unit=unit)
 
 
 def misses(run: Run, number: int, attempt: int) -> bool:
@@ -158,13 +161,17 @@ def test_a_run_that_stopped_reveals_its_seed_too() -> None:
 # ------------------------------------------------------------------------------------------- too few were drawn to ask
 
 
-def short() -> tuple[Run, list[Entry]]:
-    """A run whose first two attempts draw too few."""
+def short(*, filled: bool = False) -> tuple[Run, list[Entry]]:
+    """A run whose first two attempts draw too few. `filled`: the first is opened all the same, with everybody."""
     run = poisson_run([True, True, False, False], [(1, 1), (1, 2), (1, 3), (2, 1)])
-    failed = [entries.attempt_failed(Moment(1000, 1, attempt), reason="too few were drawn") for attempt in (1, 2)]
+    time = 1011 if filled else 1000
+    failed = [entries.attempt_failed(Moment(time, 1, attempt), reason="too few were drawn") for attempt in (1, 2)]
+    if filled:
+        run.chosen[1, 1] = MEMBERS
     return run, [
         run.genesis(),
         run.released(Moment(1000), 0),
+        *(run.begun(run.binding(1, 1, base=0)) if filled else []),
         *failed,
         *run.attempt(run.binding(1, 3, base=0), 1),
         *run.attempt(run.binding(2, 1, base=1), 2),
@@ -176,7 +183,7 @@ def test_an_attempt_for_which_too_few_were_drawn_fails_alone_and_costs_nothing()
     run, told = short()
     found = verify_run(run.folder(told), run.fingerprint)
     assert found.selection_proven
-    assert found.epsilon == verify_run(Run().folder(), None).epsilon
+    assert found.epsilon is not None and math.ceil(1000 * found.epsilon) / 1000 == independent_epsilon(2)
 
 
 def test_a_cohort_that_was_large_enough_cannot_be_called_too_small() -> None:
@@ -191,12 +198,7 @@ def test_a_cohort_that_was_large_enough_cannot_be_called_too_small() -> None:
 
 
 def test_a_draw_that_was_too_small_cannot_be_filled_up_with_friends() -> None:
-    run, told = short()
-    binding = run.binding(1, 1, base=0)
-    opened = entries.round_open(
-        1000, binding=binding, round_key=hash_of("key"), rule=find(told, "round-open")["rule"], invited=MEMBERS
-    )
-    told.insert(2, opened)
+    run, told = short(filled=True)
     with pytest.raises(LogInconsistent, match=r"\(finished\): entry 2 invited \['ash', .*\], the seed names \["):
         verify_run(run.folder(told), run.fingerprint)
 

@@ -123,3 +123,22 @@ def test_a_reader_that_has_gone_is_not_told_that_all_went_well(made: tuple[Path,
     assert process.stdout is not None
     process.stdout.close()
     assert process.wait() == 141
+
+
+def test_secret_cohorts_are_checked_where_the_openings_are_given_and_said_to_be_unchecked_where_not(
+    tmp_path: Path,
+) -> None:
+    central = {"unit": "member", "epsilon": 50.0, "noise_multiplier": 1.0}
+    clipped = {"rule": "mean", "pre": ["norm-clip"], "clip_l2": 1.0}
+    poisson = {"policy": "poisson", "rate": 0.7}
+    config = lab.write(tmp_path / "lab", privacy=central, aggregation=clipped, selection=poisson)
+    trust = lab.run(config).envelope["data"]["paths"]["fingerprint"]
+    folder = config.with_name("run")
+    told = "--openings", str(folder / "state" / "openings.jsonl")
+    for options, opened in (((), False), (told, True)):
+        result = lab.phalanx("audit", "verify", folder, "--trust", trust, *options, "--format", "json")
+        assert result.exit_code == 0
+        assert result.envelope["data"]["opened"] is result.envelope["data"]["selection_proven"] is opened
+        assert ("no openings were given" in result.stderr) is not opened
+    missing = lab.phalanx("audit", "verify", folder, "--openings", tmp_path / "none", "--format", "json")
+    assert missing.exit_code == 2 and "cannot read" in missing.envelope["message"]

@@ -24,6 +24,7 @@ from phalanx.round.effects import (
     Effect,
     Evaluate,
     Keep,
+    KeepOpening,
     Now,
     Publish,
     Receive,
@@ -240,6 +241,7 @@ KINDS = (
     Kind(Seal(b"plain", "aa", b"info"), (b"\x00sealed",), {"plaintext": b"x", "recipient": "bb", "info": b"other"}),
     Kind(Append(({"kind": "finished"},)), (Checkpoint("o", 3, "ab", b"note\n\n"),), {"entries": ({"kind": "x"},)}),
     Kind(Keep("aa", A), (None,), {"digest": "bb", "model": None}),
+    Kind(KeepOpening(b"one"), (None,), {"opening": b"other"}),
     Kind(Publish(RELEASE), (None,), {"release": replace(RELEASE, version=3)}),
 )
 

@@ -41,6 +41,7 @@ CASES = {
         learning=tiny.SCAFFOLD,
         gate={"ballot": "votes", "f": 1},
     ),
+    "secret-cohorts": tiny.tables(privacy=MEMBER, aggregation=CLIPPED, selection={"policy": "poisson", "rate": 0.5}),
     "budget-stops": tiny.tables(privacy=EXAMPLE | {"epsilon": 5.0}),  # one round costs 4.4
 }
 ENDINGS = {"gate-refuses": "GateRefusal", "budget-stops": "BudgetExhausted"}
@@ -102,7 +103,7 @@ def _members(case: str, names: Sequence[MemberId]) -> dict[MemberId, Trainer]:
 
 
 def _run(place: Path, case: str, watch: Watch = nobody_watches) -> tuple[bytes, dict[str, bytes], list[Any], str]:
-    """The model, all that is published, the ledger and how the run ended."""
+    """The model, all that is published, the ledger with what opens the log, and how the run ended."""
     settings = parse(CASES[case])
     engine = tiny.engine(place / "run", settings, _members(case, settings.members))
 
@@ -120,12 +121,12 @@ def _run(place: Path, case: str, watch: Watch = nobody_watches) -> tuple[bytes, 
         engine.run(tiny.INITIAL)
     except PhalanxError as error:
         ending = type(error).__name__
-    model = engine.model().tobytes()
+    model, openings = engine.model().tobytes(), engine.store.openings()
     tiny.close(engine)
     with sqlite3.connect(place / "ledger.db") as ledger:
         charges = ledger.execute("select key, reservation from charge order by key").fetchall()
     ledger.close()
-    return model, read_public(place / "run"), charges, ending
+    return model, read_public(place / "run"), [openings, *charges], ending
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -142,7 +143,7 @@ def test_a_crash_at_every_effect_and_every_write_changes_no_byte_of_what_is_publ
     assert undisturbed[3] == ENDINGS.get(case, "")
     assert camera.events > 200
     assert len(camera.images) > 50
-    verify_run(undisturbed[1], None)
+    verify_run(undisturbed[1], None, undisturbed[2][0])
     for number, (image, event) in enumerate(camera.images.items()):
         place = memory_path / f"crash-{number}"
         _develop(image, place)

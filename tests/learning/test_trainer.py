@@ -581,3 +581,25 @@ def test_a_tie_is_no_prediction_so_an_untrained_model_has_no_class_wholly_right(
     tally = torch.evaluate(torch.train(ZERO, PLAIN, None).delta, ZERO, None)
     assert sum(tally.worse) == 0 and sum(tally.better) > 0
     assert sum(by_argmax.evaluate(by_argmax.train(ZERO, PLAIN, None).delta, ZERO, None).worse) > 0
+
+
+# ------------------------------------------------------------------------------------------------------------- ballots
+
+
+@pytest.mark.parametrize("settings", [FULL, Descent(learning_rate=0.5, local_steps=3, scaffold=True)])
+def test_a_ballot_does_not_tell_whether_its_member_has_trained(settings: Descent) -> None:
+    """Runs whose cohorts are secret rest on it: all members vote in public, whoever was drawn."""
+    one = trainer(settings)
+    task = replace(PLAIN, control=ZERO if settings.scaffold else None)
+    state = one.train(ZERO, task, None).state
+    candidate = np.linspace(-1, 1, 15, dtype=np.float32)
+    assert state.any()
+    assert one.evaluate(candidate, ZERO, state) == one.evaluate(candidate, ZERO, None)
+
+
+def test_off_twin_with_local_tensors_a_ballot_does_tell() -> None:
+    """Why the configuration refuses `learning.local` for such runs."""
+    one = trainer(local=HEAD)
+    state = one.train(ZERO[:12], PLAIN, None).state * 100
+    candidate = np.linspace(-0.1, 0.1, 12, dtype=np.float32)
+    assert one.evaluate(candidate, ZERO[:12], state) != one.evaluate(candidate, ZERO[:12], None)

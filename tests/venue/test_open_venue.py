@@ -129,3 +129,53 @@ def test_noise_calibrated_to_more_members_than_were_invited_is_refused() -> None
 
 def test_the_noise_key_is_not_in_the_repr() -> None:
     assert repr(KEY) not in repr(noise()) and "key" not in repr(noise())
+
+
+# ------------------------------------------------------------------------------------------------------ secret cohorts
+
+
+def secret(rows: F32) -> Cohort:
+    """A cohort of which nobody knows the size: 5 members on average."""
+    return replace(cohort(rows, invited=len(rows), weights=np.full(len(rows), 1 / 5)), expected=5.0)
+
+
+def still() -> Noise:
+    """Noise that is too small to see."""
+    return Noise(1e-12, 1e-11, KEY)
+
+
+def axis(*signs: int) -> F32:
+    """Rows of length CLIP along the first axis."""
+    rows = np.zeros((len(signs), D), np.float32)
+    rows[:, 0] = np.array(signs, np.float32) * CLIP
+    return rows
+
+
+@pytest.mark.parametrize("others", [axis(), axis(1), axis(1, -1, 1, 1), axis(*[1] * 9)], ids=len)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_member_of_a_secret_cohort_moves_the_sum_by_clip_over_the_expected_size(others: F32, sign: int) -> None:
+    without = aggregate(secret(others), RULE, combine, still()).vector.astype(np.float64)
+    present = aggregate(secret(np.concatenate([axis(sign), others])), RULE, combine, still())
+    assert present.report.l2_sensitivity == CLIP / 5
+    moved = np.linalg.norm(present.vector.astype(np.float64) - without)
+    assert moved == pytest.approx(CLIP / 5, rel=1e-5)  # float32
+
+
+def test_off_twin_over_the_size_of_the_cohort_one_member_moves_the_mean_by_more() -> None:
+    """One among one: what it moves is five times what the noise is made for."""
+    alone, _ = combine(axis(1), RULE, None)
+    both, _ = combine(axis(1, -1), RULE, None)
+    assert np.linalg.norm(both - alone) == pytest.approx(CLIP)
+    assert np.linalg.norm(both - alone) > 4.9 * CLIP / 5
+
+
+def test_the_sum_of_an_empty_secret_cohort_is_noise_alone() -> None:
+    chosen = central_noise(RULE, 5.0, MemberPrivacy(0.7, 8.0, 1e-5))
+    out = aggregate(secret(axis()), RULE, combine, Noise(chosen.std, 0.7, KEY))
+    assert check_noise(np.zeros(D), out.vector, 0.7 * CLIP / 5).passed
+    assert out.report.weights.tolist() == [] and out.report.l2_sensitivity == CLIP / 5
+
+
+def test_noise_for_everybody_is_too_little_for_a_secret_cohort() -> None:
+    with pytest.raises(PolicyError, match="less than noise multiplier"):
+        aggregate(secret(axis(1)), RULE, combine, noise(invited=10))

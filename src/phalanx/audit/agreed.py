@@ -15,6 +15,7 @@ from typing import Any
 from phalanx.audit.blame import require
 from phalanx.audit.epsilon import epsilon_of
 from phalanx.audit.federation import Federation, is_id
+from phalanx.audit.sampled import epsilon_below
 from phalanx.audit.votes import decimal, fewest_voters
 from phalanx.canonical import decode
 from phalanx.errors import NotCanonical
@@ -49,6 +50,7 @@ class Agreed:
     rounds: int
     selection: Selection
     rule: str
+    clip_l2: float | None  # of the clip steps, where there is one
     min_rows: int
     privacy: Mapping[str, Any] | None
     liars: int  # among the voters
@@ -58,6 +60,16 @@ class Agreed:
     class_significance: float
     min_voters: int
     accept_all: bool  # the gate was switched off
+
+    @property
+    def secret_rate(self) -> float | None:
+        """The rate of cohorts that nobody may know, where central noise counts on it; None where the log names them."""
+        central = self.privacy is not None and self.privacy["unit"] == "member"
+        return self.selection.rate if central and self.selection.policy == "poisson" else None
+
+    def expected(self, federation: Federation) -> float:
+        """What the sum over a secret cohort is divided by: rate times admitted members, however many were drawn."""
+        return (self.secret_rate or 1.0) * len(federation.admitted)
 
 
 def open_config(data: bytes) -> Agreed:
@@ -93,6 +105,7 @@ def open_config(data: bytes) -> Agreed:
         rounds=_field(run, "rounds", _is_whole, "run."),
         selection=_selection(selection),
         rule=rule,
+        clip_l2=_clip(aggregation),
         min_rows=min_rows,
         privacy=_privacy(_field(outer, "privacy", lambda value: value is None or _is_table(value))),
         liars=liars,
@@ -132,9 +145,12 @@ def check_plan(agreed: Agreed, plan: Mapping[str, Any] | None) -> None:
         not odd, f"privacy is not what config.json promises: {[(name, plan[name], expected[name]) for name in odd]}"
     )
     if promised["noise_multiplier"] is None:  # calibrated: all rounds have to fit
-        exact = epsilon_of(math.sqrt(agreed.rounds) / plan["noise_multiplier"], plan["delta"])
-        budget = plan["epsilon_budget"]
-        require(exact <= budget + _SLACK, f"{agreed.rounds} rounds of this noise cost ε {exact:.6f}, budget {budget!r}")
+        sigma, delta, budget = plan["noise_multiplier"], plan["delta"], plan["epsilon_budget"]
+        if agreed.secret_rate is None:
+            least = epsilon_of(math.sqrt(agreed.rounds) / sigma, delta)
+        else:
+            least = epsilon_below(sigma, agreed.secret_rate, agreed.rounds, delta)
+        require(least <= budget + _SLACK, f"{agreed.rounds} rounds of this noise cost ε {least:.6f}, budget {budget!r}")
 
 
 def _presence(plan: object) -> str:
@@ -154,6 +170,13 @@ def _rule(table: Mapping[str, Any]) -> tuple[str, int]:
             words.append(f"{name}(f={f})")
             rows = max(rows, 2 * f + _EXTRA_ROWS[name])
     return " >> ".join(words), rows
+
+
+def _clip(table: Mapping[str, Any]) -> float | None:
+    if "norm-clip" not in table["pre"]:
+        return None
+    clip: float = _field(table, "clip_l2", _is_positive, "aggregation.")
+    return clip
 
 
 def _selection(table: Mapping[str, Any]) -> Selection:

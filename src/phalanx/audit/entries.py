@@ -14,6 +14,10 @@ charge stands before the aggregate that has the noise.
 
 Where members are selected by chance, genesis commits to the secret seed of all draws and the last entry reveals it.
 
+Where cohorts are secret, the seed is not revealed, and `round-open`, `updates` and `cohort` have one field `sealed` in
+place of those that tell of the cohort: a salted commitment to them. All entries then carry the time of genesis, since
+how long a round took would tell of its cohort too.
+
 Hashes are 64 hexadecimal characters. `audit.grammar` checks all of this again and shares nothing with this file.
 """
 
@@ -23,10 +27,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from phalanx.canonical import digest, encode
 from phalanx.types import Binding, MemberId, Refusal, Verdict
 
 Entry = dict[str, Any]
 MAX_DETAIL = 160
+SALT_BYTES = 32
+_OF_THE_COHORT = {"round-open": ("invited",), "updates": ("updates",), "cohort": ("accepted", "refused", "weights")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +195,26 @@ def stopped(at: Moment, *, reason: str, refusals: int, selection_seed: bytes | N
     `selection_seed` as in `finished`: no draw comes after this one either.
     """
     return _entry("stopped", at, reason=reason, refusals=refusals, selection_seed=_hex(selection_seed))
+
+
+def tells_of_cohort(entry: Entry) -> bool:
+    """Whether the log has to hold this entry sealed where cohorts are secret."""
+    return entry["kind"] in _OF_THE_COHORT
+
+
+def sealed(entry: Entry, salt: bytes) -> tuple[Entry, bytes]:
+    """The entry without what it tells of the cohort, committed to instead; and the opening, to be kept secret.
+
+    The opening is canonical JSON with 32 secret bytes of `salt`, the commitment its hash: without the salt, who took
+    part could be tried. It names the attempt, so that no entry opens in the place of another.
+    """
+    if len(salt) != SALT_BYTES:
+        raise ValueError(f"a salt has {SALT_BYTES} bytes, got {len(salt)}")
+    names = _OF_THE_COHORT[entry["kind"]]
+    place = {name: entry[name] for name in ("kind", "round", "attempt")}
+    opening = encode({**place, "fields": {name: entry[name] for name in names}, "salt": salt.hex()})
+    shown = {name: value for name, value in entry.items() if name not in names}
+    return {**shown, "sealed": digest("sealed-entry", opening)}, opening
 
 
 def _entry(kind: str, at: Moment, **fields: Any) -> Entry:

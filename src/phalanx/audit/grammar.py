@@ -5,6 +5,9 @@ who holds the signing key can sign any log; what it can't do is sign one that br
 a release without a passed decision, a weight above its cap, a revoked member, an ε below what the noise allows, an
 update counted twice, a member that was asked and then left out without a reason, a cohort that its seed does not name,
 a voter that signed no ballot, or a run that config.json does not describe.
+
+Where cohorts are secret, the log holds commitments to them. What is said of members is then checked if the openings are
+there, and not at all if not.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ from phalanx.audit.blame import naming, require
 from phalanx.audit.epsilon import epsilon_of
 from phalanx.audit.evidence import check_decision
 from phalanx.audit.federation import Federation
+from phalanx.audit.openings import Openings
+from phalanx.audit.sampled import epsilon_above, epsilon_below
 from phalanx.audit.schema import check_shape
 from phalanx.audit.selection import LoggedCohort, check_commitment, check_invited, check_seed
 from phalanx.canonical import decode
@@ -48,12 +53,16 @@ _NEXT: dict[str, frozenset[str]] = {  # what may follow, unless a rule below say
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """What the log has to agree with: federation.json and its digest, config.json's promises and its digest."""
+    """What the log has to agree with: federation.json and its digest, config.json's promises and its digest.
+
+    `openings` of secret cohorts, where an auditor was handed them.
+    """
 
     federation: Federation
     roster: str
     agreed: Agreed
     config: str
+    openings: Openings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +111,7 @@ class History:
     sent: frozenset[str] = frozenset()
     accepted: tuple[str, ...] = ()
     charged: frozenset[str] = frozenset()
+    charges: int = 0
     voted: frozenset[str] = frozenset()
     judged: str = ""  # the candidate that they voted on
     candidate: str = ""
@@ -121,8 +131,11 @@ def walk(leaves: Sequence[bytes], folder: Folder) -> History:
     for index, leaf in enumerate(leaves):
         with naming(f"log.jsonl entry {index}"):
             entry = decode(leaf)
-            kind = check_shape(entry, index)
+            kind = check_shape(entry, index, sealed=folder.agreed.secret_rate is not None)
         with naming(f"log.jsonl entry {index} ({kind})"):
+            if "sealed" in entry and folder.openings is not None:
+                entry = folder.openings.open(entry)
+                check_shape(entry, index)
             _order(history, entry)
             _RULES[kind](history, entry)
         history.last, history.entries = entry, index + 1
@@ -134,6 +147,10 @@ def _order(history: History, entry: Mapping[str, Any]) -> None:
     begins = "round-open" in history.may_follow and (kind == "round-open" or _asks_nobody(history, kind))
     require(begins or kind in history.may_follow, f"may not follow {last['kind'] or 'nothing'!r}")
     require(entry["time"] >= last["time"], f"time {entry['time']} is before that of the entry before, {last['time']}")
+    told = history.folder.agreed.secret_rate is not None and kind != "genesis" and entry["time"] != last["time"]
+    require(
+        not told, f"time {entry['time']} is another than that of genesis: how long a round took tells of its cohort"
+    )
     expected = (last["round"], last["attempt"])
     if begins:
         expected = (expected[0], expected[1] + 1) if last["kind"] == "attempt-failed" else (expected[0] + 1, 1)
@@ -145,8 +162,12 @@ def _order(history: History, entry: Mapping[str, Any]) -> None:
 
 
 def _asks_nobody(history: History, kind: str) -> bool:
-    """Whether this is an attempt that failed before it opened. Only the policy poisson can draw too few."""
-    return kind == "attempt-failed" and history.folder.agreed.selection.policy == "poisson"
+    """Whether this is an attempt that failed before it opened. Only the policy poisson can draw too few.
+
+    Where cohorts are secret there is no too few: a retry would tell of it.
+    """
+    agreed = history.folder.agreed
+    return kind == "attempt-failed" and agreed.selection.policy == "poisson" and agreed.secret_rate is None
 
 
 def _first_time(history: History, what: str, value: str) -> None:
@@ -180,11 +201,13 @@ def _round_open(history: History, entry: Mapping[str, Any]) -> None:
     _first_time(history, "nonce", entry["binding"]["nonce"])
     rule = folder.agreed.rule
     require(entry["rule"] == rule, f"rule {entry['rule']!r}, config.json says {rule!r}")
-    _may_take_part(history, entry["invited"])
-    check_invited(folder.federation, folder.agreed.selection, entry["invited"])
-    cohort = LoggedCohort(entry["index"], entry["round"], entry["attempt"], tuple(entry["invited"]))
-    history.cohorts.append(cohort)
     history.opened = entry
+    if "sealed" not in entry:
+        _may_take_part(history, entry["invited"])
+        if folder.agreed.secret_rate is None:
+            check_invited(folder.federation, folder.agreed.selection, entry["invited"])
+        cohort = LoggedCohort(entry["index"], entry["round"], entry["attempt"], tuple(entry["invited"]))
+        history.cohorts.append(cohort)
     if history.plan.get("unit") == "example":  # members charge before they train: a failed attempt has cost them too
         history.may_follow = frozenset({"charge"})
 
@@ -197,6 +220,8 @@ def _may_take_part(history: History, members: Sequence[str]) -> None:
 
 
 def _updates(history: History, entry: Mapping[str, Any]) -> None:
+    if "sealed" in entry:
+        return
     invited = frozenset(history.opened["invited"])
     for row in entry["updates"]:
         require(row["member"] in invited, f"{row['member']} was not invited")
@@ -215,6 +240,10 @@ def _signers(history: History, entry: Mapping[str, Any], purpose: str, model: st
 
 
 def _cohort(history: History, entry: Mapping[str, Any]) -> None:
+    if history.plan.get("unit") == "member":
+        history.may_follow = _IN_ATTEMPT | {"charge"}
+    if "sealed" in entry:
+        return
     accepted, weights = entry["accepted"], entry["weights"]
     _may_take_part(history, accepted)
     unsigned = sorted(set(accepted) - history.sent)
@@ -226,11 +255,20 @@ def _cohort(history: History, entry: Mapping[str, Any]) -> None:
     for name, weight in weights.items():
         cap = history.folder.federation.members[name].weight_cap
         require(0 <= weight <= cap + _SLACK, f"weight of {name} is {weight!r}, its cap {cap!r}")
-    require(not accepted or abs(math.fsum(weights.values()) - 1) <= _SLACK, "the weights do not sum to 1")
+    _check_sum(history, weights)
     history.accepted = tuple(accepted)
-    if history.plan.get("unit") == "member":
-        history.may_follow = _IN_ATTEMPT | {"charge"}
     history.refusals.update((row["member"], row["reason"]) for row in entry["refused"])
+
+
+def _check_sum(history: History, weights: Mapping[str, float]) -> None:
+    """Weights sum to 1. In a secret cohort each is 1 / (rate * admitted): no member's presence moves another's."""
+    agreed = history.folder.agreed
+    if agreed.secret_rate is None:
+        require(not weights or abs(math.fsum(weights.values()) - 1) <= _SLACK, "the weights do not sum to 1")
+        return
+    share = 1 / agreed.expected(history.folder.federation)
+    odd = sorted(name for name, weight in weights.items() if abs(weight - share) > _SLACK)
+    require(not odd, f"weights of {odd} are not 1 / (rate * members) = {share!r}")
 
 
 def _charge(history: History, entry: Mapping[str, Any]) -> None:
@@ -248,6 +286,7 @@ def _charge(history: History, entry: Mapping[str, Any]) -> None:
     history.total += plan["noise_multiplier"] ** -2
     for party in parties:
         history.spent[party] = history.spent.get(party, 0.0) + plan["noise_multiplier"] ** -2
+    history.charges += 1
     _check_epsilon(history, plan, entry["epsilon"])
     history.charged = frozenset(parties)
 
@@ -255,23 +294,35 @@ def _charge(history: History, entry: Mapping[str, Any]) -> None:
 def _check_epsilon(history: History, plan: Mapping[str, Any], recorded: float) -> None:
     """The recorded ε lies between the exact one of the party that spent most, and that of one who always took part.
 
-    The record is an accountant's, rounded up: 1 % and 0.01 above the exact value are what its grid may cost.
+    The record is an accountant's, rounded up: 1 % and 0.01 above the exact value are what its grid may cost. Of secret
+    cohorts there are two bounds in place of the exact value, and what this file vouches for is the upper one.
     """
-    exact = epsilon_of(math.sqrt(max(history.spent.values(), default=0.0)), plan["delta"])
-    ceiling = epsilon_of(math.sqrt(history.total), plan["delta"]) * 1.01 + 0.01
+    delta, rate = plan["delta"], history.folder.agreed.secret_rate
+    if rate is None:
+        vouched = exact = epsilon_of(math.sqrt(max(history.spent.values(), default=0.0)), delta)
+        ceiling = epsilon_of(math.sqrt(history.total), delta) * 1.01 + 0.01
+    else:
+        exact = epsilon_below(plan["noise_multiplier"], rate, history.charges, delta)
+        vouched = epsilon_above(plan["noise_multiplier"], rate, history.charges, delta)
+        ceiling = vouched * 1.01 + 0.01
     require(recorded >= exact - _SLACK, f"records ε {recorded!r}, the noise gives no less than {exact:.6f}")
     require(recorded <= ceiling, f"records ε {recorded!r}, the noise gives at most {ceiling:.6f}")
     budget = plan["epsilon_budget"]
     require(recorded <= budget + _SLACK, f"records ε {recorded!r}, the budget is {budget!r}")
-    history.epsilon, history.epsilon_recorded = exact, recorded
+    history.epsilon, history.epsilon_recorded = vouched, recorded
 
 
 def _aggregate(history: History, entry: Mapping[str, Any]) -> None:
     agreed, found = history.folder.agreed, len(history.accepted)
     require(entry["rule"] == agreed.rule, f"made by {entry['rule']!r}, config.json says {agreed.rule!r}")
-    require(found >= agreed.min_rows, f"an aggregate of {found} updates, {agreed.rule} needs {agreed.min_rows}")
+    enough = agreed.secret_rate is not None or found >= agreed.min_rows
+    require(enough, f"an aggregate of {found} updates, {agreed.rule} needs {agreed.min_rows}")
     central = history.plan.get("unit") == "member"
     require(not central or entry["l2_sensitivity"] is not None, "central noise for an unknown l2 sensitivity")
+    if agreed.secret_rate is not None:
+        expected = (agreed.clip_l2 or math.inf) / agreed.expected(history.folder.federation)
+        close = math.isclose(entry["l2_sensitivity"], expected, rel_tol=_SLACK)
+        require(close, f"l2 sensitivity {entry['l2_sensitivity']!r}, clip_l2 / (rate * members) is {expected!r}")
     if agreed.accept_all:  # then nobody is asked to vote
         history.may_follow = _IN_ATTEMPT | {"decision"}
 
@@ -306,6 +357,8 @@ def _release(history: History, entry: Mapping[str, Any]) -> None:
 
 
 def _attempt_failed(history: History, entry: Mapping[str, Any]) -> None:
+    counted = history.folder.agreed.secret_rate is None or history.last["kind"] == "ballots"
+    require(counted, "before the votes: a retry would tell of a cohort that is secret")
     found = entry["round"], entry["attempt"]
     if found != (history.opened.get("round"), history.opened.get("attempt")):
         history.cohorts.append(LoggedCohort(entry["index"], *found, None))
@@ -324,8 +377,14 @@ def _finished(history: History, entry: Mapping[str, Any]) -> None:
 
 
 def _reveal(history: History, entry: Mapping[str, Any]) -> None:
-    folder = history.folder
-    check_seed(folder.federation, folder.agreed.selection, history.committed, entry["selection_seed"], history.cohorts)
+    folder, seed = history.folder, entry["selection_seed"]
+    if folder.agreed.secret_rate is not None:
+        require(seed is None, "reveals the seed of cohorts on whose secrecy ε counts")
+        if folder.openings is None:
+            return
+        require(folder.openings.run == history.run, f"the openings are of run {folder.openings.run!r}")
+        seed = folder.openings.seed
+    check_seed(folder.federation, folder.agreed.selection, history.committed, seed, history.cohorts)
 
 
 _RULES: dict[str, Callable[[History, Mapping[str, Any]], None]] = {

@@ -18,11 +18,19 @@ _NONCE = re.compile(r"[0-9a-f]{32}")
 _REASONS = frozenset(reason.value for reason in Reason)
 
 
-def check_shape(entry: Any, index: int) -> str:
-    """The kind of `entry`. Raises LogInconsistent unless it is entry `index` and has the fields of its kind."""
+def check_shape(entry: Any, index: int, *, sealed: bool = False) -> str:
+    """The kind of `entry`. Raises LogInconsistent unless it is entry `index` and has the fields of its kind.
+
+    With `sealed`, what tells of a cohort has to be committed to in place of being told.
+    """
     kind = entry.get("kind") if isinstance(entry, dict) else None
     require(isinstance(kind, str) and kind in FIELDS, f"kind is {kind!r}, not one that a log has")
     fields = FIELDS[str(kind)]
+    if sealed and kind in OF_THE_COHORT:
+        told = sorted(entry.keys() & OF_THE_COHORT[kind])
+        require(not told, f"{kind}: tells {told}, and ε counts on nobody knowing the cohort")
+        fields = {name: holds for name, holds in fields.items() if name not in OF_THE_COHORT[kind]}
+        fields["sealed"] = _is_hash
     odd = entry.keys() ^ (fields.keys() | ALWAYS.keys() | {"kind"})
     require(not odd, f"{kind}: fields missing or unknown: {sorted(odd)}")
     wrong = sorted(name for name, holds in (fields | ALWAYS).items() if not holds(entry[name]))
@@ -143,4 +151,5 @@ FIELDS: Mapping[str, dict[str, Callable[[Any], bool]]] = {
     "finished": {"selection_seed": _is_seed},
     "stopped": {"reason": _is_text, "refusals": _is_count, "selection_seed": _is_seed},
 }  # fmt: skip
+OF_THE_COHORT = {"round-open": {"invited"}, "updates": {"updates"}, "cohort": {"accepted", "refused", "weights"}}
 ALWAYS = {"attempt": _is_count, "index": _is_count, "round": _is_count, "time": _is_count}

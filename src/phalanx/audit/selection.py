@@ -56,7 +56,10 @@ def check_seed(
     seed: str | None,
     cohorts: Iterable[LoggedCohort],
 ) -> None:
-    """Raises LogInconsistent unless the last entry's `seed` (hex) is the committed one and gives exactly `cohorts`."""
+    """Raises LogInconsistent unless the last entry's `seed` (hex) is the committed one and gives exactly `cohorts`.
+
+    Where cohorts are secret the log has no seed; this one is then that of the openings.
+    """
     if committed is None or seed is None:
         require(committed is None and seed is None, f"reveals {_a(seed)} seed, genesis has {_a(committed)} commitment")
         return

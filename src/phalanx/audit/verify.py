@@ -19,6 +19,7 @@ from phalanx.audit.checkpoint import log_origin, open_checkpoint
 from phalanx.audit.federation import Federation, open_federation
 from phalanx.audit.grammar import Folder, History, walk
 from phalanx.audit.merkle import leaf_hash, root
+from phalanx.audit.openings import open_openings
 from phalanx.audit.published import Expected, check_release
 from phalanx.canonical import digest
 from phalanx.errors import BadSignature, LogInconsistent
@@ -26,6 +27,7 @@ from phalanx.signing import fingerprint, receipt_statement, verify
 from phalanx.types import Checkpoint
 
 FEDERATION, CONFIG, LOG, CHECKPOINT = "federation.json", "config.json", "log.jsonl", "checkpoint"
+OPENINGS = "the openings"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,9 @@ class Verification:
     `epsilon_recorded` is the log's own. `selection` is the policy by which members were asked, `selection_proven`
     whether every cohort is the one that it names: while a run that draws goes on, its seed is secret, and this is
     False. `refused` counts answers that did not count, by (member, reason).
+
+    `secret_rate` is the rate of cohorts that stay secret. `epsilon` is then the auditor's own upper bound, and who took
+    part, signatures of updates, weights and the draw are checked only if `opened`, by the openings that were given.
     """
 
     federation: str
@@ -57,6 +62,8 @@ class Verification:
     selection: str
     selection_proven: bool
     refused: tuple[tuple[str, str, int], ...]
+    secret_rate: float | None = None
+    opened: bool = False
 
     def lines(self) -> tuple[str, ...]:
         """The result for people, a sentence a line."""
@@ -83,6 +90,16 @@ class Verification:
     def _selection(self) -> str:
         if self.selection == "all":
             return "selection: every admitted member was asked in every attempt"
+        if self.secret_rate is not None and not self.opened:
+            return (
+                f"selection: {self.selection}, the cohorts are secret and no openings were given: who took part, the "
+                "signatures of updates, the weights and the draw were not checked"
+            )
+        if self.secret_rate is not None:
+            drawn = (
+                "the committed seed gives every cohort" if self.selection_proven else "the draws are not checked yet"
+            )
+            return f"selection: {self.selection}, the secret cohorts were opened: {drawn}"
         found = (
             "the revealed seed gives every cohort" if self.selection_proven else "not checked, its seed is secret yet"
         )
@@ -92,15 +109,21 @@ class Verification:
         if self.epsilon is None or self.epsilon_recorded is None:
             return "privacy: none was promised"
         spent = math.ceil(self.epsilon * 1000) / 1000
+        if self.secret_rate is not None:
+            return (
+                f"privacy: ε ≤ {spent:.3f} by the auditor's own bound, {self.epsilon_recorded:g} recorded, at δ = "
+                f"{self.delta:g}, unit: one {self.unit}, for whoever does not know who took part"
+            )
         return (
             f"privacy: ε = {spent:.3f} recomputed, {self.epsilon_recorded:g} recorded, "
             f"at δ = {self.delta:g}, unit: one {self.unit}"
         )
 
 
-def verify_run(files: Mapping[str, bytes], trust: str | None) -> Verification:
+def verify_run(files: Mapping[str, bytes], trust: str | None, openings: bytes | None = None) -> Verification:
     """What the public folder `files` (name to bytes) proves. `trust`: the operator's fingerprint, or None.
 
+    `openings`: what opens the cohorts of a run that keeps them secret, if the auditor was handed it.
     Raises IntegrityError (one of its leaves), naming the file or the log entry, unless everything fits. With `trust`
     None all is checked but the one thing that only a fingerprint can establish, and the result says so.
     """
@@ -113,7 +136,11 @@ def verify_run(files: Mapping[str, bytes], trust: str | None) -> Verification:
         check_roster(agreed, federation)
     leaves = _leaves(files[LOG])
     head = _signed_head(files[CHECKPOINT], leaves, federation)  # cheap, and before any entry is parsed
-    folder = Folder(federation, digest("file", files[FEDERATION]), agreed, digest("config", files[CONFIG]))
+    with naming(OPENINGS):
+        secret = agreed.secret_rate is not None
+        require(secret or openings is None, "were given, and this run has nothing sealed")
+        opened = None if openings is None else open_openings(openings)
+    folder = Folder(federation, digest("file", files[FEDERATION]), agreed, digest("config", files[CONFIG]), opened)
     history = walk(leaves, folder)
     expected = log_origin(federation.id, history.run)
     require(head.origin == expected, f"{CHECKPOINT}: of the log {head.origin!r}, expected {expected!r}")
@@ -175,6 +202,7 @@ def _check_releases(files: Mapping[str, bytes], history: History) -> None:
 
 def _result(history: History, origin_established: bool) -> Verification:
     federation, plan, last = history.folder.federation, history.plan, history.last
+    rate, opened = history.folder.agreed.secret_rate, history.folder.openings is not None
     selection, ended = history.folder.agreed.selection.policy, history.last["kind"] in ("finished", "stopped")
     require(len(history.releases) > 0, f"{LOG}: ends before the initial model")
     return Verification(
@@ -195,6 +223,8 @@ def _result(history: History, origin_established: bool) -> Verification:
         finished=last["kind"] == "finished",
         stopped=last["reason"] if last["kind"] == "stopped" else None,
         selection=selection,
-        selection_proven=ended or selection == "all",
+        selection_proven=selection == "all" or (ended and (rate is None or opened)),
         refused=tuple((member, reason, times) for (member, reason), times in sorted(history.refusals.items())),
+        secret_rate=rate,
+        opened=opened,
     )

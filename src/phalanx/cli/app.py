@@ -120,6 +120,10 @@ def verify(
     trust: Annotated[
         str | None, typer.Option(help="The operator's fingerprint, as it reached you over another channel.")
     ] = None,
+    openings: Annotated[
+        Path | None,
+        typer.Option(help="state/openings.jsonl of a run with secret cohorts, as the operator handed it to you."),
+    ] = None,
     output_format: FormatOption = Format.TEXT,
 ) -> None:
     """Check log, privacy, decisions and models of a run. Works offline and needs no server.
@@ -133,7 +137,7 @@ def verify(
     def command(output: Output) -> None:
         from phalanx.cli.verify import show_verification
 
-        show_verification(folder, trust, output)
+        show_verification(folder, trust, openings, output)
 
     run(output_format, command)
 

@@ -15,14 +15,14 @@ NOT_ESTABLISHED = 1
 _FINGERPRINT = re.compile(r"sha256:[0-9a-f]{64}")
 
 
-def show_verification(folder: Path, trust: str | None, output: Output) -> None:
+def show_verification(folder: Path, trust: str | None, openings: Path | None, output: Output) -> None:
     """Prints what a run's public folder proves. Raises IntegrityError, naming the entry or file."""
     if trust is not None and not _FINGERPRINT.fullmatch(trust):
         raise ConfigError(
             f"--trust {printable(trust)[:80]!r} is not a fingerprint",
             hint="expected sha256: and 64 hexadecimal characters",
         )
-    result = verify_run(read_public(folder), trust)
+    result = verify_run(read_public(folder), trust, None if openings is None else _read(openings))
     data = asdict(result)
     for line in result.lines():
         output.people.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -36,3 +36,11 @@ def show_verification(folder: Path, trust: str | None, output: Output) -> None:
         )
     output.say("[bold green]verified[/]")
     output.succeed(data)
+
+
+def _read(path: Path) -> bytes:
+    """Raises ConfigError for a file that cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None

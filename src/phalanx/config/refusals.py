@@ -5,7 +5,7 @@ Each refusal says what was found, what was expected and what to do instead.
 
 from __future__ import annotations
 
-from phalanx.admission import All
+from phalanx.admission import All, Poisson
 from phalanx.config.tables import Settings
 from phalanx.errors import ConfigError, NotAvailable, RuleRefused
 from phalanx.gate import fewest_voters
@@ -22,6 +22,7 @@ def refuse_what_cannot_run(settings: Settings) -> None:
     _check_profile(settings)
     _check_learning(settings)
     _check_selection(settings)
+    _check_secret_cohorts(settings)
     _check_rows(settings)
     _check_ballots(settings)
     _check_unused(settings)
@@ -91,10 +92,43 @@ def _check_selection(settings: Settings) -> None:
             f"selection.min_cohort = {table.min_cohort}, and no draw has more than {settings.largest_cohort} members",
             hint="lower min_cohort, or ask more members",
         )
-    if settings.privacy and settings.privacy.unit == "member" and settings.selection_policy != All():
+    if settings.privacy and settings.privacy.unit == "member" and table.policy not in (All.name, Poisson.name):
         raise NotAvailable(
             f"not available: central noise for members that are drawn by {table.policy!r}",
-            hint='use selection.policy = "all", or privacy.unit = "example"',
+            hint='use selection.policy = "all" or "poisson", or privacy.unit = "example"',
+        )
+
+
+def _check_secret_cohorts(settings: Settings) -> None:
+    """Where ε counts on nobody knowing the cohort, nothing that others see may depend on it."""
+    expected, table = settings.expected_cohort, settings.selection
+    if expected is None:
+        return
+    why = 'central noise with selection.policy = "poisson" keeps its cohorts secret, and {}'
+    if table.min_cohort != 1:
+        raise ConfigError(
+            why.format(f"a floor of selection.min_cohort = {table.min_cohort} would tell of small ones"),
+            hint="leave min_cohort out: the sum over an empty cohort is noise alone",
+        )
+    if settings.run.missing_allowed and settings.gate.unsafe_accept_all:
+        raise ConfigError(
+            why.format("members that are missing are never counted: run.missing_allowed does nothing"),
+            hint="leave missing_allowed out",
+        )
+    if settings.learning.local:
+        raise ConfigError(
+            why.format("with learning.local a member's ballot would tell whether it has trained"),
+            hint='leave local out, or use privacy.unit = "example"',
+        )
+    if settings.screening.weighting != "equal":
+        raise ConfigError(why.format("every member weighs the same"), hint='use screening.weighting = "equal"')
+    if not (expected >= 1 and settings.federation.weight_cap * expected >= 1 - CAPS_ROUNDING):
+        raise RuleRefused(
+            why.format(
+                f"each member's weight is 1 / (rate * members) = {1 / expected:.3g}, above federation.weight_cap = "
+                f"{settings.federation.weight_cap:g}"
+            ),
+            hint="raise selection.rate or weight_cap",
         )
 
 
@@ -105,7 +139,8 @@ def _check_rows(settings: Settings) -> None:
     """
     n, missing = settings.smallest_cohort, settings.run.missing_allowed
     needed = settings.chain.min_rows
-    if n - missing < needed:
+    secret = settings.expected_cohort is not None  # no quorum, and weights that nobody's absence moves
+    if not secret and n - missing < needed:
         raise RuleRefused(
             f"{settings.chain} needs {needed} updates, and {n} members of whom {missing} may be missing leave "
             f"{n - missing}",
@@ -113,7 +148,7 @@ def _check_rows(settings: Settings) -> None:
             + ("" if settings.selection_policy == All() else " (selection.size, selection.min_cohort)"),
         )
     cap = settings.federation.weight_cap
-    if cap * (n - missing) < 1 - CAPS_ROUNDING:
+    if not secret and cap * (n - missing) < 1 - CAPS_ROUNDING:
         raise RuleRefused(
             f"federation.weight_cap = {cap:g} leaves the {n - missing} members of a smallest round less than the whole",
             hint=f"set weight_cap to {1 / (n - missing):.2g} or more, or lower run.missing_allowed",
@@ -179,8 +214,8 @@ def _check_privacy(settings: Settings) -> None:
             f"screening.unsafe_accept_all runs plain federated averaging, without {settings.chain} and without privacy",
             hint='remove it, or use rule = "mean" alone',
         )
-    mechanism = settings.mechanism
-    if mechanism and not (first := epsilon([mechanism.noise_multiplier], mechanism.delta)) <= mechanism.epsilon:
+    mechanism, rate = settings.mechanism, settings.secret_rate or 1.0
+    if mechanism and not (first := epsilon([mechanism.noise_multiplier], mechanism.delta, [rate])) <= mechanism.epsilon:
         raise ConfigError(
             f"privacy.noise_multiplier = {mechanism.noise_multiplier:g} costs ε = {first:g} in the first round alone, "
             f"past the budget of {mechanism.epsilon:g}",

@@ -102,7 +102,8 @@ class Selection(_Table):
     """Who is asked in a round: "all"; "uniform": `size` of all; "stratified": `size` of each label; "poisson": `rate`.
 
     A round with fewer than `min_cohort` members is not begun. The draw is secret until the run has ended, and then
-    anybody can repeat it. All members vote on each candidate, whoever trained.
+    anybody can repeat it. All members vote on each candidate, whoever trained. With central noise "poisson" keeps its
+    cohorts secret for good, and ε counts on it.
     """
 
     policy: Literal["all", "uniform", "poisson", "stratified"] = "all"
@@ -211,6 +212,17 @@ class Settings(_Table):
         return tuple(sorted(member_id(name) for name in self.federation.members))
 
     @property
+    def secret_rate(self) -> float | None:
+        """The rate of cohorts that stay secret, since central noise is accounted as amplified by them; else None."""
+        central = self.privacy is not None and self.privacy.unit == "member"
+        return self.selection.rate if central and self.selection.policy == "poisson" else None
+
+    @property
+    def expected_cohort(self) -> float | None:
+        """How many members a secret cohort has on average: what its sum is divided by, however many there are."""
+        return None if self.secret_rate is None else self.secret_rate * len(self.federation.members)
+
+    @property
     def smallest_cohort(self) -> int:
         """The fewest members that a round asks."""
         return max(self.selection.min_cohort, self.largest_cohort if self.selection.policy != "poisson" else 1)
@@ -238,7 +250,9 @@ class Settings(_Table):
         table = self.privacy
         if table is None:
             return None
-        sigma = table.noise_multiplier or noise_multiplier(table.epsilon, table.delta, self.run.rounds)
+        sigma = table.noise_multiplier or noise_multiplier(
+            table.epsilon, table.delta, self.run.rounds, self.secret_rate or 1.0
+        )
         if table.unit == "member":
             return MemberPrivacy(sigma, table.epsilon, table.delta)
         if table.clip_l2 is None or table.normaliser is None:
@@ -297,6 +311,7 @@ class Settings(_Table):
             min_rows=self.chain.min_rows,
             weighting=table.weighting,
             unsafe_accept_all=table.unsafe_accept_all,
+            expected=self.expected_cohort,
         )
 
     @property

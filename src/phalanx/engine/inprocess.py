@@ -56,6 +56,7 @@ from phalanx.round.effects import (
     Effect,
     Evaluate,
     Keep,
+    KeepOpening,
     Now,
     Publish,
     Receive,
@@ -136,12 +137,13 @@ class InProcess:
             self._seal(state, None)
         else:
             self.publish({})  # whatever a crash, or somebody, took from the public folder
+            self._write_openings(state)
         while state.status == "running" and state.standing.round < self.plan.rounds:
             self._check_refusals(state.standing)
             state = self._one_round(state)
         if state.status == "running":
             self._check_refusals(state.standing)
-            self._drive(finish_run(self.plan, *self._last_opened()), state.standing.round + 1, 0)
+            self._drive(finish_run(self.plan, state.standing, *self._last_opened()), state.standing.round + 1, 0)
             state = _State("finished", state.standing, state.attempt)
             self._seal(state, None)
         if state.status != "finished":
@@ -223,7 +225,7 @@ class InProcess:
         return QuorumError(message, hint="; ".join([*words, "resume to try the round again as it is"]))
 
     def _stop(self, standing: Standing, reason: str) -> None:
-        corridor = stop_run(self.plan, *self._last_opened(), reason, standing.refusals_in_all)
+        corridor = stop_run(self.plan, standing, *self._last_opened(), reason)
         self._drive(corridor, standing.round + 1, 1 << 20)
         self._seal(_State(f"{_STOPPED}{reason}", standing, 1), None)
 
@@ -266,6 +268,13 @@ class InProcess:
         forget = state.standing.round + int(not refused)  # of a round that has just passed, nobody trained for the next
         self.store.seal(state.standing.round, encode(outcome), keep=vectors.values(), forget=forget)
         self._expected = (state.standing.round + 1, state.attempt)
+        self._write_openings(state)
+
+    def _write_openings(self, state: _State) -> None:
+        """Once a run with secret cohorts has ended: what an auditor needs to see them, in the private state."""
+        plan = self.plan
+        if plan.secret_rate is not None and plan.selection_seed is not None and state.status != "running":
+            self.store.write_openings(encode({"run": plan.run, "selection_seed": plan.selection_seed.hex()}))
 
     def _recover(self) -> _State | None:
         outcome = self.store.last_sealed()
@@ -444,6 +453,8 @@ class _CoordinatorHands:
                 return self._append(entries, key)
             case Keep(digest=name, model=model):
                 engine.store.keep_model(name, np.ascontiguousarray(model, dtype="<f4").tobytes())
+            case KeepOpening(opening=opening):
+                engine.store.keep_opening(opening)
             case Publish(release=release):
                 engine.publish(release_files(release))
             case _:

@@ -1,7 +1,8 @@
 """Central Gaussian noise at member level: what one member's whole update can change, and the noise that hides it.
 
-Unit: one member's update, present or replaced by nothing, over a denominator fixed before the round (the members
-invited). That a member was invited, and that it answered, is public and outside the promise.
+Unit: one member's update, present or replaced by nothing, over a denominator fixed before the round: the members
+invited, or, where the cohort is secret, the members that are invited on average. That a member was invited, and that it
+answered, is outside the promise where it is public, and inside it where cohorts are secret.
 """
 
 from __future__ import annotations
@@ -30,17 +31,17 @@ class CentralGaussian:
     std: float
 
 
-def central_noise(rule: Chain, invited: int, privacy: MemberPrivacy) -> CentralGaussian:
-    """The noise that hides one of `invited` members behind `rule`.
+def central_noise(rule: Chain, denominator: float, privacy: MemberPrivacy) -> CentralGaussian:
+    """The noise that hides one member behind `rule`, over a `denominator` that no answer moves.
 
     Raises SensitivityUnknown for a rule whose l2 sensitivity is not known: one member can change whom a selection rule
     selects, so noise for its own row alone would promise what it does not keep.
     """
-    if invited < 1:
-        raise ValueError(f"central noise needs at least 1 invited member, got {invited}")
+    if not denominator >= 1:
+        raise ValueError(f"central noise needs at least 1 invited member, got {denominator}")
     if not (math.isfinite(privacy.noise_multiplier) and privacy.noise_multiplier > 0):
         raise ValueError(f"a noise multiplier is finite and > 0, got {privacy.noise_multiplier!r}")
-    sensitivity = rule.l2_sensitivity(invited)
+    sensitivity = rule.l2_sensitivity(denominator)
     if sensitivity is None:
         raise SensitivityUnknown(
             f"the l2 sensitivity of {rule} to one member is not known, so no central noise can be promised for it",

@@ -24,6 +24,7 @@ def charge(history: Sequence[Reservation], new: Reservation) -> Receipt:
     | same key, other content | ConflictError |
     | σ, δ or budget zero, negative, infinite, NaN or not a number | ValueError |
     | another δ or unit than the dataset's earlier charges | PolicyError: their ε cannot be added up |
+    | another key, and the sample of an earlier charge | PolicyError: what is drawn once is not secret twice |
     | ε of all charges on the dataset would pass its budget | BudgetExhausted |
 
     The budget of a dataset is the smallest that any of its charges has declared: a later run cannot widen it.
@@ -49,15 +50,24 @@ def _receipt(earlier: Sequence[Reservation], new: Reservation) -> Receipt:
                 f"dataset {new.dataset} is charged at δ = {entry.delta:g} per {entry.unit}, "
                 f"charge {new.key} asks for δ = {new.delta:g} per {new.unit}"
             )
-    spent = epsilon([entry.noise_multiplier for entry in (*same, new)], new.delta)
-    return Receipt(key=new.key, charges=len(same) + 1, epsilon=spent)
+        if new.sample and entry.sample == new.sample:
+            raise PolicyError(
+                f"charge {new.key} counts on the sample {new.sample}, which charge {entry.key} has used: "
+                "what was released of it tells who is in it",
+                hint="put the newest copy of the state back; an old one repeats its draws",
+            )
+    return Receipt(key=new.key, charges=len(same) + 1, epsilon=_spent((*same, new), new.delta))
+
+
+def _spent(charges: Sequence[Reservation], delta: float) -> float:
+    return epsilon([one.noise_multiplier for one in charges], delta, [one.rate for one in charges])
 
 
 def _check_budget(history: Sequence[Reservation], new: Reservation, receipt: Receipt) -> None:
     same = [entry for entry in history if entry.dataset == new.dataset]
     budget = min(entry.epsilon_budget for entry in (*same, new))
     if not receipt.epsilon <= budget:
-        before = epsilon([entry.noise_multiplier for entry in same], new.delta)
+        before = _spent(same, new.delta)
         raise BudgetExhausted(
             f"this charge would take dataset {new.dataset} from ε = {before:.3f} to {receipt.epsilon:.3f}, "
             f"past its budget of {budget:g} at δ = {new.delta:g}; nothing was charged"
@@ -72,3 +82,7 @@ def _check(new: Reservation) -> None:
     ):
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < ceiling:
             raise ValueError(f"charge {new.key}: {name} is a number in (0, {ceiling:g}), got {value!r}")
+    if isinstance(new.rate, bool) or not isinstance(new.rate, int | float) or not 0 < new.rate <= 1:
+        raise ValueError(f"charge {new.key}: rate is a number in (0, 1], got {new.rate!r}")
+    if (new.rate < 1) != bool(new.sample):
+        raise ValueError(f"charge {new.key}: a rate below 1 names its sample, got {new.rate!r} and {new.sample!r}")

@@ -124,26 +124,35 @@ def screen_updates(
 
 
 def aggregate_cohort(
-    cohort: Cohort, rule: Chain, policy: ScreeningPolicy, privacy: ExamplePrivacy | MemberPrivacy | None
+    cohort: Cohort,
+    rule: Chain,
+    policy: ScreeningPolicy,
+    privacy: ExamplePrivacy | MemberPrivacy | None,
+    rate: float = 1.0,
 ) -> Corridor[Aggregate]:
-    """The cohort's one update. Central noise: charge, then draw, then aggregate. Raises BudgetExhausted."""
+    """The cohort's one update. Central noise: charge, then draw, then aggregate. Raises BudgetExhausted.
+
+    `rate` is that at which a secret cohort was drawn, 1 for one that the log names.
+    """
     if policy.unsafe_accept_all:
         return aggregate_open(cohort, rule, unsafe_mean, None)
     if not isinstance(privacy, MemberPrivacy):
         return aggregate_open(cohort, rule, aggregate, None)
-    mechanism = central_noise(rule, cohort.invited, privacy)
-    yield from Charge(central_reservation(cohort.binding, privacy))
+    mechanism = central_noise(rule, cohort.denominator, privacy)
+    yield from Charge(central_reservation(cohort.binding, privacy, rate))
     noise_key = yield from Draw("central-noise", KEY_BYTES)
     noise = Noise(mechanism.std, privacy.noise_multiplier, noise_key)
     return aggregate_open(cohort, rule, aggregate, noise)
 
 
-def central_reservation(binding: Binding, privacy: MemberPrivacy) -> Reservation:
+def central_reservation(binding: Binding, privacy: MemberPrivacy, rate: float) -> Reservation:
     """The charge against the federation's members for one attempt of one round.
 
     Noise is drawn once for a nonce. Should the attempt ever be told a second time, from an old copy of the state, then
-    with another nonce and other noise, and it is paid for again.
+    with another nonce and other noise, and it is paid for again. Where the cohort is secret it is refused instead: its
+    draw would be the same, and two releases of one draw are not two draws.
     """
+    sample = f"{binding.run}/{binding.round}/{binding.attempt}" if rate < 1 else ""
     return Reservation(
         key=f"{binding.run}/{binding.round}/{binding.attempt}/{binding.nonce}/members",
         dataset=f"{binding.federation}/members",
@@ -151,4 +160,6 @@ def central_reservation(binding: Binding, privacy: MemberPrivacy) -> Reservation
         noise_multiplier=privacy.noise_multiplier,
         epsilon_budget=privacy.epsilon,
         delta=privacy.delta,
+        rate=rate,
+        sample=sample,
     )

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from phalanx.admission import Policy, Roster, coin_of, commitment_of, select, sign_roster
+from phalanx.admission import Poisson, Policy, Roster, coin_of, commitment_of, select, sign_roster
 from phalanx.audit import entries
-from phalanx.audit.entries import LoggedAnswer, Moment, PrivacyPlan, SelectionPlan
+from phalanx.audit.entries import SALT_BYTES, Entry, LoggedAnswer, Moment, PrivacyPlan, SelectionPlan
 from phalanx.canonical import digest, model_digest
 from phalanx.channel.envelope import Directory, ballot_terms, update_terms
 from phalanx.channel.keys import RoundKey
@@ -37,6 +37,7 @@ from phalanx.round.effects import (
     Draw,
     Evaluate,
     Keep,
+    KeepOpening,
     Now,
     Publish,
     Receive,
@@ -49,6 +50,7 @@ from phalanx.types import (
     Aggregate,
     Binding,
     Candidate,
+    Checkpoint,
     Cohort,
     ExamplePrivacy,
     Layout,
@@ -106,6 +108,21 @@ class Plan:
         return SelectionPlan(self.selection.name, commitment_of(self.selection_seed))
 
     @property
+    def secret_rate(self) -> float | None:
+        """The rate at which cohorts are drawn that nobody hears of; None where the log names who took part.
+
+        Central noise counts on the secrecy: what the log, a release or a retry shows must not depend on the cohort.
+        """
+        if isinstance(self.privacy, MemberPrivacy) and isinstance(self.selection, Poisson):
+            return self.selection.rate
+        return None
+
+    @property
+    def revealed_seed(self) -> bytes | None:
+        """What the last log entry holds: the seed of all draws, unless their cohorts stay secret."""
+        return self.selection_seed if self.secret_rate is None else None
+
+    @property
     def privacy_plan(self) -> PrivacyPlan | None:
         """The plan as the log states it."""
         if self.privacy is None:
@@ -130,11 +147,15 @@ class Standing:
     charges: int  # attempts that were charged for, failed ones too
     refusals: int  # candidates refused in a row
     refusals_in_all: int
+    begun: int = 0  # the time of genesis
 
 
 @dataclass(frozen=True, slots=True)
 class RoundRecord:
-    """What happened in one closed round, for reports. Holds nothing that the log does not allow to be seen."""
+    """What happened in one closed round, for reports. Holds nothing that the log does not allow to be seen.
+
+    Of a secret cohort it holds nothing: `accepted`, `refused` and `weights` are empty.
+    """
 
     round: int
     attempt: int
@@ -195,7 +216,7 @@ def start_run(plan: Plan, model: F32) -> Corridor[Standing]:
         memory = np.concatenate([memory, np.zeros((1, model.size), np.float32)])
     yield from _keep_memory(memory)
     yield from Publish(release)
-    return Standing(0, model, memory, 0, 0, 0, 0)
+    return Standing(0, model, memory, 0, 0, 0, 0, now)
 
 
 def _keep_memory(memory: F32) -> Corridor[None]:
@@ -228,8 +249,9 @@ def run_round(plan: Plan, standing: Standing, attempt: int) -> Corridor[tuple[St
         cohort, screening = yield from _gather(plan, current, standing)
     except QuorumError as error:
         return (yield from _fail(current, standing, error, charged=isinstance(plan.privacy, ExamplePrivacy)))
-    aggregate = yield from aggregate_cohort(cohort, plan.rule, plan.screening, plan.privacy)
-    candidate, memory = _step(plan, standing, aggregate, len(cohort.members))
+    rate = 1.0 if plan.secret_rate is None else plan.secret_rate
+    aggregate = yield from aggregate_cohort(cohort, plan.rule, plan.screening, plan.privacy, rate)
+    candidate, memory = _step(plan, standing, aggregate, cohort)
     yield from Keep(candidate.digest, candidate.model)
     yield from _keep_memory(memory)
     yield from _log_aggregate(plan, current, aggregate, spent)
@@ -238,13 +260,14 @@ def run_round(plan: Plan, standing: Standing, attempt: int) -> Corridor[tuple[St
     except QuorumError as error:
         return (yield from _fail(current, standing, error, charged=plan.privacy is not None))
     yield from _decide(plan, current, standing, candidate, verdict)
+    hidden = plan.secret_rate is not None
     record = RoundRecord(
         round=current.binding.round,
         attempt=attempt,
         version=standing.version + int(verdict.passed),
-        accepted=cohort.members,
-        refused=screening.refused,
-        weights=tuple(aggregate.report.weights.tolist()),
+        accepted=() if hidden else cohort.members,
+        refused=() if hidden else screening.refused,
+        weights=() if hidden else tuple(aggregate.report.weights.tolist()),
         verdict=verdict,
         sites=sites,
         epsilon=spent,
@@ -254,12 +277,13 @@ def run_round(plan: Plan, standing: Standing, attempt: int) -> Corridor[tuple[St
     return _next(plan, moved, passed=verdict.passed), record
 
 
-def _step(plan: Plan, standing: Standing, aggregate: Aggregate, members: int) -> tuple[Candidate, F32]:
-    """The candidate, and the server's memory to go with it."""
+def _step(plan: Plan, standing: Standing, aggregate: Aggregate, cohort: Cohort) -> tuple[Candidate, F32]:
+    """The candidate, and the server's memory to go with it. Of a secret cohort not even the size enters it."""
     rows = plan.optimiser.memory_rows
     candidate, memory = step(aggregate, standing.model, plan.optimiser, standing.memory[:rows])
     if plan.scaffold is None:
         return candidate, memory
+    members = len(cohort.members) if plan.secret_rate is None else cohort.denominator
     share = members / len(plan.admitted)
     control = server_control(plan.scaffold, standing.memory[rows], aggregate.vector, share=share)
     return candidate, np.concatenate([memory, control[None]])
@@ -272,7 +296,9 @@ def check_budget(plan: Plan, standing: Standing) -> float | None:
     """
     if plan.privacy is None:
         return None
-    spent = epsilon([plan.privacy.noise_multiplier] * (standing.charges + 1), plan.privacy.delta)
+    charges = standing.charges + 1
+    rates = None if plan.secret_rate is None else [plan.secret_rate] * charges
+    spent = epsilon([plan.privacy.noise_multiplier] * charges, plan.privacy.delta, rates)
     if not spent <= plan.privacy.epsilon:
         raise BudgetExhausted(
             f"attempt {standing.charges + 1} would take ε to {spent:.3f}, past the budget of {plan.privacy.epsilon:g}",
@@ -302,20 +328,34 @@ def _open_round(
         config=plan.config_digest,
         nonce=nonce.hex(),
     )
-    at = Moment(now, binding.round, attempt)
+    told = now if plan.secret_rate is None else standing.begun  # how long rounds take tells of their cohorts
+    at = Moment(told, binding.round, attempt)
     opening = entries.round_open(
-        now, binding=binding, round_key=digest("round-key", key.public.encode()), rule=str(plan.rule), invited=members
+        told, binding=binding, round_key=digest("round-key", key.public.encode()), rule=str(plan.rule), invited=members
     )
     charges = _charge_entry(plan, at, spent, members) if isinstance(plan.privacy, ExamplePrivacy) else ()
-    yield from Append((opening, *charges))
+    yield from _append(plan, (opening, *charges))
     invitation = Invitation(members, Directory(plan.roster.directory, plan.roster.revoked), dict(plan.roster.caps))
     return _Attempt(binding, key, now + plan.round_seconds, invitation, at)
 
 
 def _draw_cohort(plan: Plan, number: int, attempt: int) -> tuple[MemberId, ...]:
-    """The members asked in this attempt. Raises QuorumError where chance drew too few."""
+    """The members asked in this attempt. Raises QuorumError where chance drew too few, unless cohorts are secret."""
     coin = b"" if plan.selection_seed is None else coin_of(plan.selection_seed, number, attempt)
-    return select(plan.roster, plan.selection, coin, min_cohort=plan.min_cohort)
+    fewest = plan.min_cohort if plan.secret_rate is None else 0
+    return select(plan.roster, plan.selection, coin, min_cohort=fewest)
+
+
+def _append(plan: Plan, told: Sequence[Entry]) -> Corridor[Checkpoint]:
+    """Appends; what tells of a secret cohort goes into the log sealed, and what opens it is durable before."""
+    shown = []
+    for entry in told:
+        if plan.secret_rate is not None and entries.tells_of_cohort(entry):
+            salt = yield from Draw("seal-salt", SALT_BYTES)
+            entry, opening = entries.sealed(entry, salt)
+            yield from KeepOpening(opening)
+        shown.append(entry)
+    return (yield from Append(tuple(shown)))
 
 
 def _charge_entry(
@@ -355,14 +395,14 @@ def _untried(standing: Standing) -> bool:
     return standing.version == 0
 
 
-def _collect(current: _Attempt, members: Sequence[MemberId], order: bytes) -> Corridor[list[Answer]]:
-    """Every answer until the deadline. Each is durable and receipted before the next is taken."""
+def _collect(deadline: int, members: Sequence[MemberId], order: bytes) -> Corridor[list[Answer]]:
+    """Every answer until `deadline`. Each is durable and receipted before the next is taken."""
     for member in members:
         yield from Ask(member, order)
     answers: list[Answer] = []
     asked = frozenset(members)
     count: Counter[MemberId | None] = Counter()
-    while (answer := (yield from Receive(current.deadline))) is not None:
+    while (answer := (yield from Receive(deadline))) is not None:
         who = answer.sender if answer.sender in asked else None  # all who were not asked are one: names cost nothing
         count[who] += 1
         if count[who] > (ANSWERS_A_MEMBER if who else ANSWERS_OF_STRANGERS):
@@ -375,17 +415,17 @@ def _collect(current: _Attempt, members: Sequence[MemberId], order: bytes) -> Co
 def _gather(plan: Plan, current: _Attempt, standing: Standing) -> Corridor[tuple[Cohort, Screening]]:
     """The members' updates, opened, screened and logged. Raises QuorumError."""
     order = _order(plan, current, TRAIN, standing, None)
-    answers = yield from _collect(current, current.invitation.members, order)
+    answers = yield from _collect(current.deadline, current.invitation.members, order)
     terms = update_terms(current.binding, plan.layout)
     cohort, screening, updates = screen_updates(
         answers, terms, current.key, current.invitation, plan.screening, plan.layout
     )
-    yield from _log_cohort(current, screening, updates, cohort.weights.tolist())
+    yield from _log_cohort(plan, current, screening, updates, cohort.weights.tolist())
     return cohort, screening
 
 
 def _log_cohort(
-    current: _Attempt, screening: Screening, updates: Sequence[Update], weights: Sequence[float]
+    plan: Plan, current: _Attempt, screening: Screening, updates: Sequence[Update], weights: Sequence[float]
 ) -> Corridor[None]:
     """Who sent what, who counts and who does not, before anything is computed from it."""
     received = {u.member: LoggedAnswer(u.member, u.receipt, u.signature) for u in reversed(updates)}
@@ -395,7 +435,7 @@ def _log_cohort(
         refused=screening.refused,
         weights=dict(zip(screening.accepted, weights, strict=True)),
     )
-    yield from Append((entries.updates(current.at, received.values()), cohort))
+    yield from _append(plan, (entries.updates(current.at, received.values()), cohort))
 
 
 def _log_aggregate(plan: Plan, current: _Attempt, aggregate: Aggregate, spent: float | None) -> Corridor[None]:
@@ -416,8 +456,11 @@ def _vote(
     """All members' sealed ballots, in the log before they are counted, and the coordinator's own probe, if any."""
     ballots = Ballots((), {}, ())
     if not plan.gate.unsafe_accept_all:
+        if plan.secret_rate is not None:  # a cohort that was slow must not leave the voters less time
+            now = yield from Now()
+            current = replace(current, deadline=now + plan.round_seconds)
         order = _order(plan, current, VOTE, standing, candidate.model)
-        answers = yield from _collect(current, plan.admitted, order)
+        answers = yield from _collect(current.deadline, plan.admitted, order)
         terms = ballot_terms(replace(current.binding, model=candidate.digest), plan.classes)
         ballots = open_ballots(answers, terms, current.key, current.invitation.directory)
         yield from Append((entries.ballots(current.at, _logged(ballots), candidate=candidate.digest),))
@@ -480,16 +523,19 @@ def _fail(
 # ------------------------------------------------------------------------------------------------------------ the end
 
 
-def finish_run(plan: Plan, number: int, attempt: int) -> Corridor[None]:
+def finish_run(plan: Plan, standing: Standing, number: int, attempt: int) -> Corridor[None]:
     """Logs that all rounds are done; `number` and `attempt` were last opened."""
-    now = yield from Now()
-    yield from Append((entries.finished(Moment(now, number, attempt), selection_seed=plan.selection_seed),))
+    at = yield from _last_moment(plan, standing, number, attempt)
+    yield from Append((entries.finished(at, selection_seed=plan.revealed_seed),))
 
 
-def stop_run(plan: Plan, number: int, attempt: int, reason: str, refusals: int) -> Corridor[None]:
-    """Logs that the run ended early, and why; `refusals` candidates were refused in all of it."""
+def stop_run(plan: Plan, standing: Standing, number: int, attempt: int, reason: str) -> Corridor[None]:
+    """Logs that the run ended early, and why, and how many candidates were refused in all of it."""
+    at = yield from _last_moment(plan, standing, number, attempt)
+    refusals = standing.refusals_in_all
+    yield from Append((entries.stopped(at, reason=reason, refusals=refusals, selection_seed=plan.revealed_seed),))
+
+
+def _last_moment(plan: Plan, standing: Standing, number: int, attempt: int) -> Corridor[Moment]:
     now = yield from Now()
-    entry = entries.stopped(
-        Moment(now, number, attempt), reason=reason, refusals=refusals, selection_seed=plan.selection_seed
-    )
-    yield from Append((entry,))
+    return Moment(now if plan.secret_rate is None else standing.begun, number, attempt)

@@ -285,6 +285,16 @@ class Keep(_Nothing):
 
 
 @dataclass(frozen=True)
+class KeepOpening(_Nothing):
+    """Makes durable what opens a sealed log entry, before the entry is in the log. It stays secret."""
+
+    opening: bytes = field(repr=False)
+
+    def question(self) -> bytes:
+        return b"keep-opening" + self.opening
+
+
+@dataclass(frozen=True)
 class Publish(_Nothing):
     """Puts a signed release where everybody can fetch it. The same version twice has the same bytes, or is refused."""
 

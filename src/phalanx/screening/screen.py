@@ -26,6 +26,8 @@ class ScreeningPolicy:
     `weighting`: "equal", or "claimed" for capped sample counts; both stay under the members' weight caps.
     `unsafe_accept_all` switches screening off, for undefended runs in the lab: whatever has the right length counts,
     as often as it comes, weighted by its claim as it stands.
+    `expected` is that of secret cohorts (see `Cohort`): nothing then depends on how many count, not even whether the
+    round goes on. There is no quorum, and nobody's weight moves another's.
     """
 
     max_norm: float
@@ -33,6 +35,7 @@ class ScreeningPolicy:
     min_rows: int
     weighting: Literal["equal", "claimed"] = "equal"
     unsafe_accept_all: bool = False
+    expected: float | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.max_norm) and self.max_norm > 0):
@@ -43,6 +46,8 @@ class ScreeningPolicy:
             raise ValueError(f"min_rows is >= 1, got {self.min_rows!r}")
         if self.weighting not in ("equal", "claimed"):
             raise ValueError(f"weighting is 'equal' or 'claimed', got {self.weighting!r}")
+        if self.expected is not None and not (math.isfinite(self.expected) and self.expected >= 1):
+            raise ValueError(f"a secret cohort has 1 expected member or more, got {self.expected!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,8 @@ def screen(
 
     The last is equivocation: an honest member answers once. To keep the first would let the order of arrival, which the
     network decides, choose between them.
-    The answer does not depend on the order of `updates`. Raises QuorumError if fewer than `min_rows` are sound.
+    The answer does not depend on the order of `updates`. Raises QuorumError if fewer than `min_rows` are sound; never
+    for a secret cohort.
     """
     if policy.unsafe_accept_all:
         taken, bad = _take_all(updates, layout)
@@ -88,7 +94,8 @@ def screen(
     members = tuple(one.member for one in taken)
     out = _with_missing((*refused, *bad), members, invited)
     _check_quorum(len(taken), out, policy)
-    cohort = Cohort(members, np.stack([one.row for one in taken]), _weigh(taken, policy, caps), len(invited), binding)
+    rows = np.stack([one.row for one in taken]) if taken else np.zeros((0, layout.d), np.float32)
+    cohort = Cohort(members, rows, _weigh(taken, policy, caps), len(invited), binding, policy.expected)
     capped = tuple(one.member for one in taken if one.capped)
     return cohort, Screening(members, out, {one.member: one.norm for one in taken}, capped)
 
@@ -133,7 +140,7 @@ def _with_missing(
 
 
 def _check_quorum(found: int, refused: Sequence[Refusal], policy: ScreeningPolicy) -> None:
-    if found < policy.min_rows:
+    if policy.expected is None and found < policy.min_rows:
         reasons = ", ".join(f"{one.member} {one.reason}" for one in refused[:10]) or "nobody was refused"
         raise QuorumError(f"the round needs {policy.min_rows} sound updates, found {found} ({reasons})")
 
@@ -141,6 +148,8 @@ def _check_quorum(found: int, refused: Sequence[Refusal], policy: ScreeningPolic
 def _weigh(taken: Sequence[_Taken], policy: ScreeningPolicy, caps: Mapping[MemberId, float]) -> F64:
     if policy.unsafe_accept_all:
         return _raw_weights(taken)
+    if policy.expected is not None:
+        return np.full(len(taken), 1 / policy.expected)
     without = [one.member for one in taken if one.member not in caps]
     if without:
         raise ValueError(f"no weight cap for {', '.join(without)}")
