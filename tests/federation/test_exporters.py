@@ -270,3 +270,11 @@ def test_the_exporters_load_their_packages_only_when_they_are_made() -> None:
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout == "[]\n"
+
+
+def test_a_file_that_is_somebody_elses_is_not_cut(tmp_path: Path) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("one line without an end", encoding="utf-8")
+    with pytest.raises(ConfigError, match="no run of ours began"):
+        small.federation().run(callbacks=[JsonLines(notes)])
+    assert notes.read_text(encoding="utf-8") == "one line without an end"

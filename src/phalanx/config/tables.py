@@ -70,7 +70,7 @@ class Learning(_Table):
 
     A round is `local_steps` steps on mini-batches of `batch_size` examples; without it each step uses all examples.
     `algorithm` "fedprox" pulls members back by `prox`; "scaffold" corrects their drift. Tensors whose names match a
-    pattern in `local` stay with each member: `["*.bn*", "head.*"]`.
+    pattern in `local` stay with each member: `["*bn*", "head.*"]`.
     """
 
     module: str

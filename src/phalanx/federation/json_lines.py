@@ -132,6 +132,11 @@ class JsonLines(Callback):
             data = self._path.read_bytes() if self._path.exists() else b""
             whole = data[: data.rfind(b"\n") + 1]
             if len(whole) < len(data):
+                if not data[len(whole) :].startswith(_OURS[: len(data) - len(whole)]):
+                    raise ConfigError(
+                        f"{self._path} ends in an unfinished line that no run of ours began",
+                        hint="name a file of its own for the events",
+                    )
                 with self._path.open("rb+") as file:
                     file.truncate(len(whole))
         except OSError as error:
@@ -146,6 +151,9 @@ class JsonLines(Callback):
             return int(event["round"]) if ours else None
         except (ValueError, KeyError, TypeError):
             return None
+
+
+_OURS = b'{"schema": '  # how every line of ours begins
 
 
 def _finite(value: Any) -> Any:

@@ -87,7 +87,7 @@ def read_schema(path: Path) -> Schema:
         return schema_of(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise ConfigError(f"cannot read data.schema {path}: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
 
 
@@ -98,5 +98,5 @@ def _read_statistics(path: Path) -> Statistics:
         raise ConfigError(
             f"cannot read data.statistics {path}: {error.strerror}", hint="`phalanx survey CONFIG` writes it"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not JSON: {error}") from None

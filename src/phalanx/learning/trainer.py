@@ -136,7 +136,8 @@ class LocalTrainer:
         if self.model.per_example_gradients is None:
             raise ConfigError(
                 "example-level privacy needs per_example_gradients, and this model has none",
-                hint="give the model per_example_gradients, or run without example-level privacy",
+                hint="give the model per_example_gradients (scikit-learn: adapters.scikit_gradients), or run without "
+                "example-level privacy",
             )
         if self.model.refresh is not None:
             raise ConfigError(

@@ -58,7 +58,8 @@ def fitted_like(estimator: Any, features: int, classes: int) -> Fitted:
         raise ConfigError(
             f"not available yet: {type(estimator).__name__}; available: SGDClassifier, LogisticRegression, "
             "MLPClassifier, whose parameters are a vector of a fixed length",
-            hint="a tree, a forest or a boosted model is no such vector, so no rule, clip or noise applies to it",
+            hint="a tree, a forest or a boosted model is no such vector, so no rule, clip or noise applies to it; a "
+            "pipeline's scaling goes into load()",
         )
     template, rows = clone(estimator), 1 if classes == 2 else classes
     if isinstance(template, MLPClassifier):
