@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 import typer
+from pydantic import TypeAdapter
 
 from phalanx import errors
 from phalanx.audit.schema import ALWAYS, FIELDS
@@ -14,6 +15,7 @@ from phalanx.cli.app import app
 from phalanx.cli.output import BROKEN_PIPE, BUG, INTERRUPTED, TERMINATED
 from phalanx.cli.verify import NOT_ESTABLISHED
 from phalanx.config import Settings
+from phalanx.learning.schema import Schema
 from phalanx.types import Reason
 from tests.docs.page import table
 
@@ -40,6 +42,19 @@ def optional_tables() -> set[str]:
     return set(schema["properties"]) - set(schema["required"])
 
 
+def schema_tables() -> dict[str, list[tuple[str, str, str]]]:
+    """The keys of schema.toml, those of the file and those of a column, as `config_tables` has those of a table."""
+    schema = TypeAdapter(Schema).json_schema()
+    return {"The file": _rows(schema), "[[columns]]": _rows(schema["$defs"]["Column"])}
+
+
+def _rows(definition: dict[str, Any]) -> list[tuple[str, str, str]]:
+    return [
+        (f"`{key}`", _values(value), "required" if key in definition["required"] else _default(value["default"]))
+        for key, value in definition["properties"].items()
+    ]
+
+
 def _reference(field: dict[str, Any]) -> str:
     reference = field.get("$ref") or next(one["$ref"] for one in field["anyOf"] if "$ref" in one)
     return str(reference).rsplit("/", 1)[1]
@@ -47,7 +62,9 @@ def _reference(field: dict[str, Any]) -> str:
 
 def _values(value: dict[str, Any]) -> str:
     if "anyOf" in value:
-        return _values(next(one for one in value["anyOf"] if one.get("type") != "null"))
+        return " or ".join(_values(one) for one in value["anyOf"] if one.get("type") != "null")
+    if "$ref" in value:
+        return f"table `[[{value['$ref'].rsplit('/', 1)[1].lower()}s]]`"
     if "enum" in value:
         return ", ".join(f'`"{one}"`' for one in value["enum"])
     if value["type"] == "array":

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from phalanx.config import parse
+from phalanx.learning.schema import schema_of
 from tests.docs.page import ROOT, Block, blocks, pages
 
 STEPS = {str(path.relative_to(ROOT)): blocks(path.read_text(encoding="utf-8")) for path in pages()}
@@ -54,11 +55,12 @@ def test_a_saved_block_is_there_for_the_next(tmp_path: Path) -> None:
     assert _follow(steps, tmp_path) == ["42\n"]
 
 
-def test_every_configuration_that_a_page_shows_is_accepted() -> None:
+def test_every_configuration_and_schema_that_a_page_shows_is_accepted() -> None:
     shown = [block for steps in STEPS.values() for block in steps if "toml" in block.info]
     assert shown
     for block in shown:
-        parse(tomllib.loads(block.body))
+        schema = any(word.endswith("schema.toml") for word in block.info)
+        (schema_of if schema else parse)(tomllib.loads(block.body))
 
 
 def test_every_example_is_listed() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from phalanx.audit import verify_run
-from phalanx.errors import BudgetExhausted, ConfigError, ConflictError, GateRefusal
+from phalanx.errors import BudgetExhausted, ConfigError, ConflictError, GateRefusal, QuorumError
 from phalanx.federation import Federation, survey
 from phalanx.learning import hold_out
 from phalanx.learning.statistics import StatisticsTrainer
@@ -90,26 +91,30 @@ def _write(place: Path, *, odd: float = 1.0, columns: int = 4, **tables: Mapping
     return config
 
 
-def _ages_and_masses(config: Path) -> tuple[Any, Any]:
-    """What all members train on, in one place."""
+def _ages_and_masses(config: Path) -> tuple[Any, Any, Any]:
+    """What all members train on, in one place, and the weight of each example where every member weighs the same."""
     space: dict[str, Any] = {}
     exec(config.with_name("member.py").read_text(encoding="utf-8"), space)
     kept = []
     for name in MEMBERS:
         x, y = space["load"](name)
-        rows = hold_out(np.arange(len(x)), y, classes=2, member=member_id(name), fraction=0.15).x_train
+        rows = hold_out(np.arange(len(x)), y, classes=2, member=member_id(name), fraction=0.15, by=x).x_train
         kept.append(x[rows][:, :2].astype(float))
     pooled = np.concatenate(kept)
-    return pooled[:, 0], pooled[:, 1]
+    return pooled[:, 0], pooled[:, 1], np.concatenate([np.full(len(rows), 1 / len(rows)) for rows in kept])
 
 
 def test_means_and_deviations_are_those_of_all_members_training_examples(tmp_path: Path) -> None:
     config = _write(tmp_path)
     found = survey(config, buckets=4096)
-    age, mass = _ages_and_masses(config)
-    assert found.statistics.mean == pytest.approx((age.mean(), np.nanmean(mass)), rel=1e-5)  # shares are float32
-    assert found.statistics.std == pytest.approx((age.std(), np.nanstd(mass)), rel=1e-4)
-    assert found.statistics.present[1] == pytest.approx(1 - np.isnan(mass).mean(), abs=1e-6)
+    age, mass, weight = _ages_and_masses(config)
+    there = np.isfinite(mass)
+    means = np.average(age, weights=weight), np.average(mass[there], weights=weight[there])
+    squares = (age - means[0]) ** 2, (mass[there] - means[1]) ** 2
+    deviations = np.average(squares[0], weights=weight) ** 0.5, np.average(squares[1], weights=weight[there]) ** 0.5
+    assert found.statistics.mean == pytest.approx(means, rel=1e-5)  # shares are float32
+    assert found.statistics.std == pytest.approx(deviations, rel=1e-4)
+    assert found.statistics.present[1] == pytest.approx(np.average(there, weights=weight), abs=1e-6)
     assert (found.statistics.members, found.statistics.labels, found.statistics.epsilon) == (6, (0, 1), None)
     assert verify_run(read_public(found.public), None).finished
 
@@ -134,10 +139,11 @@ def test_a_run_scales_by_the_file_that_a_survey_wrote(tmp_path: Path) -> None:
     survey(config, buckets=4096).write(config.with_name("statistics.json"))
     config = _write(tmp_path, data={"schema": "schema.toml", "statistics": "statistics.json"})
     federation = Federation.from_config(config)
-    x = np.concatenate([data.x_train for data in federation.sites.values()])
-    assert x.shape[1] == 4
-    assert x[:, :2].mean(axis=0) == pytest.approx((0, 0), abs=1e-4)
-    assert x[:, 0].std() == pytest.approx(1, abs=1e-4)
+    tables = [data.x_train for data in federation.sites.values()]
+    assert {table.shape[1] for table in tables} == {4}
+    means = [table[:, :2].mean(axis=0) for table in tables]  # each member weighs the same
+    assert np.mean(means, axis=0) == pytest.approx((0, 0), abs=1e-4)
+    assert np.mean([(table[:, 0] ** 2).mean() for table in tables]) == pytest.approx(1, abs=1e-4)
     assert federation.run().version == 2
 
 
@@ -214,11 +220,100 @@ def test_a_survey_that_cannot_be_run_is_refused_before_anything_is_charged(
 def test_a_finished_survey_is_read_again_without_paying_again(tmp_path: Path) -> None:
     config = _write(tmp_path, privacy=PRIVACY)
     first = survey(config)
-    with pytest.raises(ConflictError, match="already holds a run"):
+    for resume in (False, True):
+        again = survey(config, resume=resume)
+        assert again.statistics == first.statistics
+        assert any("finished before" in note and "rename phalanx-survey" in note for note in again.notes)
+    assert first.notes == ()
+    assert small.charges(config.with_name("phalanx-ledger.db")) == len(MEMBERS)
+    survey(config, tmp_path / "another")  # the off twin
+    assert small.charges(config.with_name("phalanx-ledger.db")) == 2 * len(MEMBERS)
+
+
+def test_a_survey_that_asks_something_else_is_not_told_the_finished_ones_result(tmp_path: Path) -> None:
+    config = _write(tmp_path)
+    survey(config)
+    with pytest.raises(ConflictError, match="phalanx-survey: the run was begun with another") as caught:
+        survey(config, buckets=8)
+    assert "rename phalanx-survey" in caught.value.hint
+
+
+def test_a_survey_that_did_not_finish_goes_on_only_where_it_is_told_to(tmp_path: Path) -> None:
+    """Going on may charge: it is asked for by name."""
+    config = _write(tmp_path, privacy=PRIVACY)
+    loads = config.with_name("member.py").read_text(encoding="utf-8")
+    _with_few_examples(config)
+    with pytest.raises(QuorumError):
         survey(config)
-    paid = small.charges(config.with_name("phalanx-ledger.db"))
-    assert survey(config, resume=True).statistics == first.statistics
-    assert small.charges(config.with_name("phalanx-ledger.db")) == paid == len(MEMBERS)
+    config.with_name("member.py").write_text(loads, encoding="utf-8")
+    with pytest.raises(ConflictError, match="holds a survey that did not finish") as caught:
+        survey(config)
+    assert "--resume" in caught.value.hint and "rename phalanx-survey" in caught.value.hint
+    assert small.charges(config.with_name("phalanx-ledger.db")) == len(MEMBERS)
+    assert survey(config, resume=True).statistics.members == len(MEMBERS)
+
+
+def test_a_survey_runs_where_the_file_that_it_shall_make_is_named_already(tmp_path: Path) -> None:
+    config = _write(tmp_path, data={"schema": "schema.toml", "statistics": "statistics.json"})
+    found = survey(config)
+    assert any("data.statistics (statistics.json) is ignored" in note for note in found.notes)
+    found.write(config.with_name("statistics.json"))
+    assert (
+        Federation.from_config(
+            _write(tmp_path, columns=2, data={"schema": "schema.toml", "statistics": "statistics.json"})
+        )
+        .run()
+        .version
+        == 2
+    )
+
+
+# ------------------------------------------------------------------------------------------ noise that hides everything
+
+
+def _with_few_examples(config: Path) -> None:
+    text = config.with_name("member.py").read_text(encoding="utf-8")
+    config.with_name("member.py").write_text(text.replace("size=100", "size=10").replace("arange(100)", "arange(10)"))
+
+
+def test_noise_that_would_hide_every_member_is_refused_before_anything_is_charged(tmp_path: Path) -> None:
+    config = _write(tmp_path, privacy={**PRIVACY, "normaliser": 30})
+    with pytest.raises(ConfigError, match=r"found privacy\.normaliser = 30 .* expected at least (\d+)") as caught:
+        survey(config)
+    assert small.charges(config.with_name("phalanx-ledger.db")) == 0
+    enough = re.search(r"--epsilon ([\d.]+)\)", caught.value.hint)
+    assert enough is not None
+    with pytest.raises(ConfigError, match=r"found privacy\.normaliser = 30"):
+        survey(config, epsilon=float(enough[1]) - 0.5)
+    assert survey(config, epsilon=float(enough[1])).statistics.members == len(MEMBERS)
+
+
+@pytest.mark.parametrize(
+    ("normaliser", "words"),
+    [(5, "which needs privacy.epsilon = "), (1, "no ε is enough for so few examples"), (30, "training examples")],
+)
+def test_the_refusal_says_which_budget_or_how_many_examples_would_do(
+    normaliser: int, words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        survey(_write(tmp_path, privacy={**PRIVACY, "normaliser": normaliser}))
+    assert words in caught.value.hint
+    least = re.search(r"expected at least (\d+)", caught.value.message)
+    assert least is not None
+    survey(_write(tmp_path / "more", privacy={**PRIVACY, "normaliser": int(least[1])}))
+
+
+def test_members_that_are_smaller_than_the_normaliser_says_pay_and_are_told_so_once(tmp_path: Path) -> None:
+    """The off twin of the refusal: public numbers say nothing of how many examples there really are."""
+    config = _write(tmp_path, privacy=PRIVACY)
+    _with_few_examples(config)
+    with pytest.raises(QuorumError) as caught:
+        survey(config)
+    assert caught.value.hint.count("too few examples, and ε was spent") == 1
+    assert f"{', '.join(MEMBERS)}: the noise" in caught.value.hint
+    assert "what was charged stays charged" in caught.value.hint
+    assert "resume to try" not in caught.value.hint
+    assert small.charges(config.with_name("phalanx-ledger.db")) == len(MEMBERS)
 
 
 # --------------------------------------------------------------------------------------------------------- the command
@@ -235,9 +330,27 @@ def test_the_command_writes_the_file_and_says_what_to_do_with_it(tmp_path: Path)
     assert len(data["odd"]) == 1
     written = json.loads(config.with_name("statistics.json").read_text(encoding="utf-8"))
     assert written["mean"] == [one["mean"] for one in data["columns"]]
-    for words in ("age", "years", "the mean of mass at m-5", "6 words suppressed", 'statistics = "statistics.json"'):
+    for words in (
+        "age",
+        "years",
+        "the mean of mass at m-5",
+        "6 words suppressed",
+        'under [data], add: statistics = "statistics.json"',
+    ):
         assert words in done.stderr
     assert "m-5" not in config.with_name("statistics.json").read_text(encoding="utf-8")
+    assert "[data]\n" not in done.stderr  # a second header would be no TOML
+
+
+def test_the_command_tells_a_finished_survey_again(tmp_path: Path) -> None:
+    config = _write(tmp_path)
+    first, again = (lab.phalanx("survey", config, "--format", "json") for _ in range(2))
+    assert (first.exit_code, again.exit_code) == (0, 0)
+    assert "finished before" in again.stderr and "finished before" not in first.stderr
+    told, before = again.envelope["data"], first.envelope["data"]
+    (note,) = told["notes"]
+    assert told == {**before, "notes": [note]}
+    assert "nothing was charged" in note
 
 
 def test_the_command_under_privacy_says_what_the_run_needs(tmp_path: Path) -> None:

@@ -87,6 +87,32 @@ def test_no_conversion_is_advised_where_none_fits_or_half_of_everything_would() 
     assert "would fit" not in problem(only_low, *bodies()).message
 
 
+def test_swapped_columns_are_named_where_each_fits_the_others_bounds() -> None:
+    x, y = bodies()
+    message = problem(BODY, x[:, ::-1], y).message
+    assert message.count("perhaps columns weight and height are swapped") == 2
+    assert "would fit" not in message
+
+
+def test_swapped_columns_are_named_where_one_of_them_fits_either_way() -> None:
+    """Ages fit the bounds of a mass; masses do not fit those of an age."""
+    schema = Schema((Column("age", "years", 18.0, 90.0), Column("mass", "kg", 10.0, 250.0)))
+    x = np.stack([np.linspace(20, 85, 50), np.linspace(40, 140, 50)], axis=1)
+    check(schema, x, None, MEMBER)
+    message = problem(schema, x[:, ::-1], None).message
+    assert "perhaps columns age and mass are swapped" in message and "(2)" not in message
+    x[0, 1] = 17.0  # no age
+    x[0, 0] = 9.0  # and no mass
+    assert "swapped" not in problem(schema, x, None).message
+
+
+def test_a_wrong_unit_is_not_called_a_swap() -> None:
+    x, y = bodies()
+    x[:, 1] *= 100
+    message = problem(BODY, x, y).message
+    assert "multiplying by 0.01 would fit" in message and "swapped" not in message
+
+
 def test_one_message_lists_every_problem_the_most_serious_first() -> None:
     x, y = bodies()
     x[:, 0] *= 1000
@@ -195,8 +221,14 @@ def test_a_schema_is_read_from_toml() -> None:
 @pytest.mark.parametrize(
     ("found", "instead", "message"),
     [
-        ('unit = "kg"', 'units = "kg"', "unknown key columns.0.units"),
-        ("labels =", "label =", "unknown key label"),
+        ('unit = "kg"', 'units = "kg"', "unknown key columns.0.units, did you mean 'unit'?"),
+        (
+            "low = 20",
+            "min = 20",
+            "unknown key columns.0.min, known here: name, unit, low, high, kind, values, ",
+        ),
+        ("labels =", "label =", "unknown key label, did you mean 'labels'?"),
+        ("labels =", "map =", "unknown key map, known here: columns, labels"),
         ("low = 20", 'low = "20"', "columns.0.low: input should be a valid number"),
         ("low = 20", "low = true", "columns.0.low: input should be a valid number"),
         ("low = 20", "low = 2020-01-01", "columns.0.low: input should be a valid number"),

@@ -31,9 +31,8 @@ def show_survey(
     output.people.print(_table(found))
     for line in _lines(found, file):
         output.people.print(printable(line), markup=False, highlight=False, soft_wrap=True)
-    output.say("[bold]Put into the configuration:[/]")
     for line in _advice(found, config, file):
-        output.people.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+        output.people.print(line, markup=False, highlight=False, soft_wrap=True)
     output.succeed(_data(found, file))
 
 
@@ -67,7 +66,7 @@ def _lines(found: Survey, file: Path) -> list[str]:
         lines.append(f"words: {len(of.slots)} of {of.request.slots} slots kept, {found.suppressed} words suppressed")
     if of.epsilon is not None:
         lines.append(f"privacy: the survey cost ε = {of.epsilon:.3f}, which counts for every run on the same examples")
-    return [*lines, f"written: {file}"]
+    return [*lines, *found.notes, f"written: {file}"]
 
 
 def _advice(found: Survey, config: Path, file: Path) -> list[str]:
@@ -75,12 +74,13 @@ def _advice(found: Survey, config: Path, file: Path) -> list[str]:
         name = file.resolve().relative_to(config.resolve().parent).as_posix()
     except ValueError:
         name = file.resolve().as_posix()
-    lines = ["[data]", f'statistics = "{name}"']
+    lines = [f'In {config.name}, under [data], add: statistics = "{name}"']
     if found.statistics.epsilon is None:
         return lines
     if found.noise_multiplier is None:
-        return [*lines, "[privacy]", "# nothing is left of epsilon: raise it before the first run"]
-    return [*lines, "[privacy]", f"noise_multiplier = {found.noise_multiplier:g}  # all rounds fit into what is left"]
+        return [*lines, "Nothing is left of ε: under [privacy], raise epsilon before the first run"]
+    multiplier = f"noise_multiplier = {found.noise_multiplier:g}"
+    return [*lines, f"Under [privacy], set: {multiplier} (so all rounds fit into what is left of ε)"]
 
 
 def _data(found: Survey, file: Path) -> dict[str, Any]:
@@ -97,4 +97,5 @@ def _data(found: Survey, file: Path) -> dict[str, Any]:
         "epsilon": of.epsilon,
         "noise_multiplier": found.noise_multiplier,
         "public": str(found.public),
+        "notes": list(found.notes),
     }

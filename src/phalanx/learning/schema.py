@@ -10,11 +10,12 @@ adds three percentiles of a column, rounded to 3 digits: in a short column they 
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -28,6 +29,7 @@ from phalanx.types import F64, MemberId
 
 _ROWS_NAMED = 3
 _CONVERSIONS_NAMED = 3
+_MOST_SWAPPED = 20  # columns out of their bounds; with more, something else is wrong and pairs would take long to try
 _WORD = re.compile(r"\w+")
 _STRUCTURE, _LABELS, _NOT_FINITE, _RANGE = range(4)  # how serious a problem is, most serious first
 
@@ -108,8 +110,12 @@ def schema_of(table: dict[str, Any]) -> Schema:
 
 def _complaint(complaint: ErrorDetails) -> str:
     place = ".".join(map(str, complaint["loc"])) or "schema"
-    unknown = complaint["type"] == "unexpected_keyword_argument"
-    return f"unknown key {place}" if unknown else f"{place}: {complaint['msg'].lower()}"
+    if complaint["type"] != "unexpected_keyword_argument":
+        return f"{place}: {complaint['msg'].lower()}"
+    known = [field.name for field in fields(Schema if len(complaint["loc"]) == 1 else Column)]
+    close = difflib.get_close_matches(str(complaint["loc"][-1]), known, n=1)
+    advice = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
+    return f"unknown key {place}, {advice}"
 
 
 # ------------------------------------------------------------------------------------------------------ a member's data
@@ -165,8 +171,9 @@ def check(schema: Schema, x: Array, y: Array | None, member: MemberId) -> None:
     """
     problems = [*_structure(schema, x), *_labels(schema, x, y)]
     if x.ndim == 2 and x.shape[1] == len(schema.columns) and len(x):
-        for j, column in enumerate(schema.columns):
-            problems += _number(column, x[:, j]) if column.kind == "number" else _words(column, x[:, j])
+        found = _columns(schema, x, {})
+        out_of_range = any(one.seriousness == _RANGE for one in found)
+        problems += _columns(schema, x, _swapped(schema, x)) if out_of_range else found
     if not problems:
         return
     problems.sort(key=lambda one: (one.seriousness, -one.share))
@@ -176,6 +183,14 @@ def check(schema: Schema, x: Array, y: Array | None, member: MemberId) -> None:
         f"the data of {member} does not fit the schema: {listed}",
         hint="correct the data or the schema" + (f"; only for the member's own eyes: {local}" if local else ""),
     )
+
+
+def _columns(schema: Schema, x: Array, swapped: Mapping[int, str]) -> list[_Problem]:
+    problems = []
+    for j, column in enumerate(schema.columns):
+        number = column.kind == "number"
+        problems += _number(column, x[:, j], swapped.get(j, "")) if number else _words(column, x[:, j])
+    return problems
 
 
 def _structure(schema: Schema, x: Array) -> list[_Problem]:
@@ -201,7 +216,7 @@ def _labels(schema: Schema, x: Array, y: Array | None) -> list[_Problem]:
     return [_Problem(_LABELS, f"labels: {_percent(share)} are none of the map ({_rows(outside)}), {expected}", share)]
 
 
-def _number(column: Column, values: Array) -> list[_Problem]:
+def _number(column: Column, values: Array, swapped: str) -> list[_Problem]:
     numbers = _as_numbers(values)
     if numbers is None:
         return [_Problem(_STRUCTURE, f"{column}: found {values.dtype} with what is not a number, expected numbers")]
@@ -215,7 +230,8 @@ def _number(column: Column, values: Array) -> list[_Problem]:
     share = _share_outside(column, finite)
     if share > column.outside_allowed:
         allowed = f", at most {100 * column.outside_allowed:g} % allowed" if column.outside_allowed else ""
-        text = f"{column}: {_percent(share)} outside {_range(column)}{allowed}{_conversions(column, finite)}"
+        advice = swapped or _conversions(column, finite)
+        text = f"{column}: {_percent(share)} outside {_range(column)}{allowed}{advice}"
         problems.append(_Problem(_RANGE, text, share, _percentiles(column, finite)))
     return problems
 
@@ -297,6 +313,35 @@ def _conversions(column: Column, finite: F64) -> str:
                 fitting.append((abs(float(np.median(converted)) - middle), one.words))
     named = [words for _, words in sorted(fitting)[:_CONVERSIONS_NAMED]]
     return f"; {' or '.join(named)} would fit" if named else ""
+
+
+# ------------------------------------------------------------------------------------------------------ swapped columns
+
+
+def _swapped(schema: Schema, x: Array) -> dict[int, str]:
+    """For each number column out of its bounds, the first other column where each fits the other's bounds, in words.
+
+    Only columns with both bounds: half of everything would fit one bound.
+    """
+    numbers = {}
+    for j, column in enumerate(schema.columns):
+        values = _as_numbers(x[:, j]) if column.kind == "number" and None not in (column.low, column.high) else None
+        if values is not None and np.isfinite(values).any():
+            numbers[j] = values[np.isfinite(values)]
+
+    def fits(j: int, k: int) -> bool:
+        return _share_outside(schema.columns[k], numbers[j]) <= schema.columns[k].outside_allowed
+
+    outside = [j for j in numbers if not fits(j, j)]
+    if len(outside) > _MOST_SWAPPED:
+        return {}
+    words = {}
+    for j in outside:
+        other = next((k for k in numbers if k != j and fits(j, k) and fits(k, j)), None)
+        if other is not None:
+            first, second = (schema.columns[k].name for k in sorted((j, other)))
+            words[j] = f"; perhaps columns {first} and {second} are swapped"
+    return words
 
 
 # ---------------------------------------------------------------------------------------------------------------- words

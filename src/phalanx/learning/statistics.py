@@ -143,6 +143,14 @@ def _bucket(word: str, request: Request) -> int | None:
     return len(request.words) + int(digest("word", word.encode("utf-8", "surrogatepass")), 16) % request.buckets
 
 
+def enough_examples(noise: float) -> int:
+    """How many examples a member needs, so that it declines because of the noise once in 30,000 times at most.
+
+    `noise` is the deviation σ·clip_l2 of the noise on a sum over examples; a public number, as the answer is.
+    """
+    return math.floor((_DROWNED + _SEEN) * noise) + 1
+
+
 # ----------------------------------------------------------------------------------------------------- a member's row
 
 
@@ -190,7 +198,8 @@ class StatisticsTrainer:
             noise = task.privacy.noise_multiplier * task.privacy.clip_l2 / task.privacy.normaliser
             if not sums[0] > _DROWNED * noise:
                 raise ConfigError(
-                    "the noise of example-level privacy hides this member's statistics: it has too few examples",
+                    "the noise of example-level privacy hides this member's statistics: it has too few examples, and "
+                    "ε was spent to find that out",
                     hint="raise privacy.epsilon, lower clip_l2, ask for fewer slots, or leave this member out",
                 )
             n = max(1, round(float(sums[0]) * task.privacy.normaliser))
