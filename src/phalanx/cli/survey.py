@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from phalanx.cli.output import Output, printable
 from phalanx.federation.survey import FILE, Survey, survey
@@ -52,7 +53,9 @@ def _table(found: Survey) -> Table:
     for name in ("column", "unit", "mean", "deviation", "missing"):
         table.add_column(name, justify="left" if name in ("column", "unit") else "right")
     for column, mean, std, missing in rows[:_SHOWN]:
-        table.add_row(printable(column.name), printable(column.unit), f"{mean:.4g}", f"{std:.4g}", f"{missing:.1%}")
+        table.add_row(
+            Text(printable(column.name)), Text(printable(column.unit)), f"{mean:.4g}", f"{std:.4g}", f"{missing:.1%}"
+        )
     return table
 
 

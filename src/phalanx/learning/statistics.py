@@ -13,7 +13,7 @@ into the declared [low, high], counts as u = 2(x - low)/(high - low) - 1. With `
 | mean, square              | (p,)      | the mean of u and of u², over all its examples; a missing value counts 0 |
 | labels, words             | (c,) (s,) | the share of its examples with that label, or with a word in that slot   |
 | holds-labels, holds-words | (c,) (s,) | 1 if any of its examples has it, else 0                                  |
-| count                     | (1,)      | floor(log2 n)/64 for its n examples: the exact size is not in it         |
+| count                     | (1,)      | floor(log2 n)/64 for its n examples, not n itself                        |
 
 So rows are comparable, which a rule that works coordinate by coordinate needs. What the aggregate then is:
 
@@ -25,7 +25,7 @@ So rows are comparable, which a rule that works coordinate by coordinate needs. 
   on their own, and label shares need not sum to 1.
 
 A deviation under 1/1000 of half the declared range reads as 0 (float32 does not hold it): declare bounds near the data.
-Hashing a word hides nothing: who sees a row can try words. Where single examples must be protected, run with
+Hashing a word hides nothing: who sees a row can try words, and shares in steps of 1/n give n away. Where single examples must be protected, run with
 example-level privacy. `learning.preprocessing` makes use of the aggregate.
 """
 
