@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -111,7 +112,31 @@ def test_0_a_run_that_ends_well(tmp_path: Path) -> None:
     assert set(envelope) == {"schema_version", "status", "exit_code", "data"}
     assert (result.exit_code, envelope["status"], envelope["exit_code"]) == (0, "ok", 0)
     assert (envelope["data"]["rounds"], envelope["data"]["version"]) == (2, 2)
-    assert "released version 2 after 2 rounds" in result.stderr
+    assert "released version 2 after 2 of 2 rounds" in result.stderr
+
+
+def test_0_a_run_says_what_python_says_of_its_result_and_when_it_trains_comparisons(tmp_path: Path) -> None:
+    said = lab.run(lab.write(tmp_path / "lab")).stderr
+    rounds, comparisons, table = (said.index(words) for words in ("round 2/2", "training the comparisons", "site  "))
+    assert rounds < comparisons < said.index("the median site") < table
+    assert re.search(r"site +held out +alone +without controls +with controls +pooled +gain, points\n", said)
+    assert "training the comparisons" not in lab.run(lab.write(tmp_path / "no", report={"baselines": False})).stderr
+
+
+def test_0_the_sites_that_the_table_has_no_room_for_are_counted(tmp_path: Path) -> None:
+    names = [f"m-{i}" for i in range(32)]
+    federation = {"name": "lab", "members": names}
+    said = lab.run(lab.write(tmp_path / "lab", federation=federation, run={"rounds": 1})).stderr
+    assert "and 2 more in the report, none of them worse" in said
+
+
+def test_0_columns_of_unlike_scales_are_warned_of_before_the_first_round(tmp_path: Path) -> None:
+    unlike = lab.MODULE.replace("    return x, labels", "    x[:, 2] *= 3000\n    return x, labels")
+    config = lab.write(tmp_path / "lab", unlike, screening={"max_norm": 1e6})
+    said = lab.phalanx("run", config).stderr
+    assert 0 < said.index("WARNING: columns differ in scale by") < said.index("round 1")
+    assert "columns differ in scale" in (tmp_path / "lab" / "phalanx-run" / "report.html").read_text(encoding="utf-8")
+    assert "WARNING" not in lab.run(lab.write(tmp_path / "like")).stderr
 
 
 def test_0_a_run_whose_events_are_wanted_as_json_lines(tmp_path: Path) -> None:
@@ -209,6 +234,7 @@ def test_4_too_few_members_that_can_train(tmp_path: Path) -> None:
     config = lab.write(tmp_path / "lab", RAISES_LATER)
     envelope = _failed(lab.run(config), 4, "QuorumError")
     assert "m-0 declined" in envelope["message"]
+    assert envelope["hint"].count("the scanner is away") == 1 and "m-0, m-1, m-2: " in envelope["hint"]
     assert "the scanner is away" in envelope["hint"]  # on the terminal of whoever runs all members, and not in the log
     assert b"scanner" not in (tmp_path / "lab" / "run" / "public" / "log.jsonl").read_bytes()
 
@@ -242,6 +268,7 @@ def test_6_a_second_run_on_data_whose_budget_is_used_up(tmp_path: Path) -> None:
     second = lab.phalanx("run", config, "--out", tmp_path / "lab" / "second", "--format", "json")
     envelope = _failed(second, 6, "BudgetExhausted")
     assert "past its budget of 5" in envelope["message"]
+    assert "phalanx-ledger.db" in envelope["hint"] and "by earlier runs too" in envelope["hint"]
 
 
 def test_6_a_run_whose_own_budget_ends_keeps_its_last_release(tmp_path: Path) -> None:

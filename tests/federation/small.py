@@ -94,6 +94,9 @@ class Diary(Callback):
         if record.round == self._fails_after:
             raise InterruptedError("the machine was switched off")
 
+    def comparing(self) -> None:
+        self.heard.append("comparing")
+
     def ended(self, result: Result) -> None:
         self.results.append(result)
         self.heard.append(f"ended after {len(result.records)}")

@@ -15,7 +15,7 @@ from tests.federation import small
 def test_callbacks_hear_of_the_start_of_each_round_and_of_the_end() -> None:
     first, second = small.Diary(), small.Diary()
     result = small.federation().run(callbacks=[first, second])
-    assert first.heard == ["started after 0", "round 1", "round 2", "round 3", "ended after 3"]
+    assert first.heard == ["started after 0", "round 1", "round 2", "round 3", "comparing", "ended after 3"]
     assert second.heard == first.heard
     assert first.results == [result]
     assert first.runs[0].run == result.start.run
@@ -38,7 +38,7 @@ def test_after_a_resume_no_round_is_told_twice_and_none_is_lost(tmp_path: Path) 
         small.federation().run(tmp_path / "run", callbacks=[before])
     small.federation().run(tmp_path / "run", resume=True, callbacks=[after])
     assert before.heard == ["started after 0", "round 1", "round 2"]
-    assert after.heard == ["started after 2", "round 3", "ended after 3"]
+    assert after.heard == ["started after 2", "round 3", "comparing", "ended after 3"]
     assert [record.round for record in after.runs[0].closed] == [1, 2]
 
 
@@ -49,14 +49,14 @@ def test_a_round_that_is_told_of_is_durable(tmp_path: Path) -> None:
         small.federation().run(tmp_path / "run", callbacks=[small.Diary(fails_after=1), unheard])
     assert unheard.heard == ["started after 0"]
     small.federation().run(tmp_path / "run", resume=True, callbacks=[unheard])
-    assert unheard.heard[1:] == ["started after 1", "round 2", "round 3", "ended after 3"]
+    assert unheard.heard[1:] == ["started after 1", "round 2", "round 3", "comparing", "ended after 3"]
 
 
 def test_resuming_a_finished_run_tells_its_end_again(tmp_path: Path) -> None:
     small.federation().run(tmp_path / "run")
     again = small.Diary()
     small.federation().run(tmp_path / "run", resume=True, callbacks=[again])
-    assert again.heard == ["started after 3", "ended after 3"]
+    assert again.heard == ["started after 3", "comparing", "ended after 3"]
 
 
 def test_a_run_that_is_stopped_before_its_first_round_has_an_end_too(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_run_that_is_stopped_before_its_first_round_has_an_end_too(tmp_path: P
     diary = small.Diary()
     with pytest.raises(BudgetExhausted):
         small.federation(privacy=small.PRIVACY).run(tmp_path / "two", callbacks=[diary])
-    assert diary.heard == ["started after 0", "ended after 0"]
+    assert diary.heard == ["started after 0", "comparing", "ended after 0"]
     (result,) = diary.results
     assert (result.version, result.epsilon) == (0, None)
     assert "past its budget" in result.stopped
@@ -86,4 +86,4 @@ def test_an_attempt_without_a_quorum_is_no_end(tmp_path: Path) -> None:
         small.federation(small.model(per_example_gradients=breaks)).run(tmp_path / "run", callbacks=[diary])
     assert diary.heard == ["started after 0"]
     small.federation().run(tmp_path / "run", resume=True, callbacks=[diary])
-    assert diary.heard[1:] == ["started after 0", "round 1", "round 2", "round 3", "ended after 3"]
+    assert diary.heard[1:] == ["started after 0", "round 1", "round 2", "round 3", "comparing", "ended after 3"]

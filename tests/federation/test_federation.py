@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 
 from phalanx.audit import verify_run
-from phalanx.errors import BudgetExhausted, ConfigError, ConflictError, GateRefusal
+from phalanx.errors import BudgetExhausted, ConfigError, ConflictError, GateRefusal, QuorumError
 from phalanx.federation import Federation
 from phalanx.federation.markup import Share, page_table, paragraph
 from phalanx.learning import Model
 from phalanx.learning.contract import Tensors
 from phalanx.learning.data import Array, Labels, MemberData
 from phalanx.store import read_public
+from phalanx.types import MemberId
 from tests.federation import small
 
 SEEDED = {"rounds": 3, "lab_seed": 7}
@@ -104,6 +105,74 @@ def test_a_run_that_the_gate_stops_is_told_of_before_it_raises(tmp_path: Path) -
     assert "stopped: the gate refused 2 candidates" in str(result)
     result.save_report(tmp_path / "report.html")
     assert "Stopped: the gate refused 2 candidates" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_member_predicts_with_the_released_tensors_and_its_own_local_ones() -> None:
+    def begin() -> Tensors:
+        return {**small.start(), "bias": np.zeros(small.CLASSES, np.float32)}
+
+    def predict(model: Tensors, x: Array) -> Array:
+        return np.asarray((x @ model["weight"] + model["bias"]).argmax(axis=1))
+
+    def each(model: Tensors, x: Array, y: Labels) -> Tensors:
+        logits = x @ model["weight"] + model["bias"]
+        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+        error = odds / odds.sum(axis=1, keepdims=True) - np.eye(small.CLASSES)[y]
+        return {"weight": x[:, :, None] * error[:, None, :], "bias": error}
+
+    model = small.model(initial_model=begin, predict=predict, per_example_gradients=each)
+    federation = small.federation(model, learning={"learning_rate": 0.5, "local": ["bias"]})
+    result = federation.run()
+    assert set(result.model) == {"weight"} and set(result.model_at("m-0")) == {"weight", "bias"}
+    assert not np.array_equal(result.model_at("m-0")["bias"], result.model_at("m-1")["bias"])
+    for member, data in federation.sites.items():
+        share = (model.predict(result.model_at(member), data.x_held) == data.y_held).mean()
+        assert share == result.accuracy[member]
+    with pytest.raises(KeyError):  # the off twin: a release alone does not predict, and the result says what does
+        model.predict(dict(result.model), small.sites()["m-0"][0])
+    assert "bias stay with each member: predict with model_at(member)" in str(result)
+    with pytest.raises(ConfigError, match="'nobody' is no member"):
+        result.model_at("nobody")
+
+
+def test_without_local_tensors_every_member_has_the_released_model() -> None:
+    result = small.federation().run()
+    assert np.array_equal(result.model_at("m-1")["weight"], result.model["weight"])
+    assert not any("model_at" in line for line in result.notes())
+
+
+# ------------------------------------------------------------------------------------------------------------- scales
+
+
+def _scaled(*factors: float) -> Federation:
+    sites = {m: ((x * np.array(factors)).astype(np.float32), y) for m, (x, y) in small.sites().items()}
+    return Federation.local(small.model(), sites, **{**small.TABLES, "screening": {"max_norm": 50.0}})
+
+
+@pytest.mark.parametrize(("factors", "warned"), [((1, 1, 1), 0), ((1, 50, 1), 0), ((1, 1000, 1), 1), ((1, 0, 1), 0)])
+def test_columns_of_unlike_scales_are_warned_of(factors: tuple[float, ...], warned: int) -> None:
+    split = _scaled(*factors).split
+    assert len(split.warnings) == warned
+    assert ("columns differ in scale by" in str(split)) == ("columns differ" in split._repr_html_()) == bool(warned)
+
+
+def test_rare_values_integers_and_pictures_have_no_scale_to_warn_of() -> None:
+    rare, y = np.zeros((60, 3), np.float32), np.arange(60) % 2
+    rare[:, 0], rare[::20, 1], rare[8, 2] = np.arange(1, 61) / 60, 1, 1
+    whole = np.stack([np.arange(60) + 1, 10_000 + np.arange(60), np.ones(60)], axis=1).astype(int)
+    picture = np.random.default_rng(0).normal(size=(60, 2, 2)).astype(np.float32) * np.array([1e-4, 1.0], np.float32)
+    for x in (rare, whole, picture):
+        assert Federation.local(small.model(), {m: (x, y) for m in small.sites()}, **small.TABLES).split.warnings == ()
+
+
+def test_updates_that_are_too_long_are_told_with_norm_limit_and_what_to_do() -> None:
+    with pytest.raises(QuorumError, match="m-0 norm-too-large") as failed:
+        _scaled(1, 10000, 1).run()
+    hint = failed.value.hint
+    assert hint.startswith("columns differ in scale by")
+    found = re.search(r"an update of m-0 has l2 norm ([\d.e+]+), at most 50 is allowed", hint)
+    assert found and float(found[1]) > 50
+    assert "scale the inputs or raise screening.max_norm = 50" in hint
 
 
 # ------------------------------------------------------------------------------------------------------------ baselines
@@ -309,10 +378,11 @@ def test_a_switched_off_control_is_said_beside_the_figures() -> None:
 
 
 def test_the_split_counts_every_example_once() -> None:
-    split = small.federation().split
+    federation = small.federation()
+    split, held = federation.split, {member: len(data.y_held) for member, data in federation.sites.items()}
     assert {member: sum(counts) for member, counts in split.by_class.items()} == dict.fromkeys(small.sites(), 60)
-    assert set(split.held_out.values()) == {9}
-    assert str(split).splitlines()[1].split() == ["m-0", "60", "9", "30", "30"]
+    assert split.held_out == held and 0 < min(held.values()) <= max(held.values()) < 30
+    assert str(split).splitlines()[1].split() == ["m-0", "60", str(split.held_out[MemberId("m-0")]), "30", "30"]
     assert "<td" in split._repr_html_()
 
 

@@ -47,7 +47,11 @@ def test_the_first_federation_does_what_its_text_says(tmp_path: Path, monkeypatc
     space, shown = _followed(NOTEBOOKS[0])
     assert sum(sum(counts) for counts in space["federation"].split.by_class.values()) == 569
     assert "clinic-0" in space["result"]._repr_html_()
-    assert min(space["result"].accuracy.values()) > 0.8
+    result, trained = space["result"], [len(data.x_train) for data in space["federation"].sites.values()]
+    assert 15 < sum(trained) / len(trained) < 25, "about twenty to train on"
+    assert min(result.accuracy.values()) > 0.8
+    assert result.median_gain() > 0.02, "the median clinic gains a few points"
+    assert sum(here < alone for _, alone, _, here, _ in result.rows()) == 1, "and one loses"
     assert 0 < space["protected"].epsilon <= 8
     assert min(space["protected"].accuracy.values()) > 0.8
     assert [event for event, *_ in shown[-1]] == ["round.closed", "round.closed", "run.ended"]

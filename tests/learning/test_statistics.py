@@ -31,6 +31,7 @@ from phalanx.learning.schema import Column, Schema, check
 from phalanx.learning.statistics import (
     Request,
     StatisticsTrainer,
+    enough_examples,
     odd_members,
     request_of,
     slots_of,
@@ -252,6 +253,24 @@ def test_a_member_whose_examples_drown_in_the_noise_sends_nothing() -> None:
     with pytest.raises(ConfigError, match="too few examples"):
         train(few, PRIVATE, TrainTask(1, PRIVACY, b"k" * 32))
     assert train(few, PRIVATE).examples == 8
+
+
+def test_with_enough_examples_no_member_drowns_and_with_half_of_them_many_do() -> None:
+    request = Request(("a",), (-1.0,), (1.0,))
+    privacy = ExamplePrivacy(2.0, 3.0, 100, 8.0, 1e-5)
+    enough = enough_examples(2.0 * 3.0)
+
+    def drowned(n: int) -> int:
+        count = 0
+        for i in range(200):
+            try:
+                train((np.zeros((n, 1)), None, []), request, TrainTask(1, privacy, i.to_bytes(32, "big")))
+            except ConfigError:
+                count += 1
+        return count
+
+    assert (drowned(enough), drowned(enough // 2)) == (0, 200)
+    assert 60 <= drowned(60) <= 140  # ten deviations of the noise: every second one, give or take six deviations
 
 
 def test_no_example_is_longer_than_the_request_says_and_no_row() -> None:

@@ -22,7 +22,6 @@ from phalanx.round.coordinator import RoundRecord
 from phalanx.store import write_file
 from phalanx.types import MemberPrivacy
 
-SITES_SHOWN = 12
 FEW_MEMBERS = 100  # below this many, central noise is explained before it is paid for
 
 
@@ -49,12 +48,20 @@ class _Progress(Callback):
     def started(self, run: Started) -> None:
         for line in (*run.travels, *run.how_trained):
             self.output.people.print(f"  {printable(line)}", markup=False, highlight=False, style="dim")
+        for line in run.warnings:
+            self.output.people.print(
+                f"WARNING: {printable(line)}", markup=False, highlight=False, soft_wrap=True, style="bold yellow"
+            )
 
     def round_closed(self, record: RoundRecord) -> None:
         if self.output.people.is_terminal:
             self.live.update(_table(record, self.total))
         else:
             self.output.say(_line(record, self.total))
+
+    def comparing(self) -> None:
+        self.live.update("")
+        self.output.say("training the comparisons (alone, without controls, pooled)")
 
     def ended(self, result: Result) -> None:
         self.live.update("")
@@ -121,11 +128,10 @@ def _table(record: RoundRecord, total: int) -> Table:
 
 
 def _conclude(result: Result, root: Path, output: Output) -> None:
-    output.say(f"released version {result.version} after {len(result.records)} rounds")
     if result.accuracy:
         mean = float(np.mean(list(result.accuracy.values())))
-        output.say(f"accuracy on the members' held-out examples: {mean:.1%} on average")
-        output.people.print(_sites(result))
+        output.say(f"accuracy on the members' held-out examples: {mean:.1%} on average, worst site first below")
+    output.people.print(result.table(), markup=False, highlight=False, soft_wrap=True)
     output.say("Verify it:")
     command = verify_command(result, program())
     output.people.print(f"  {command}", markup=False, highlight=False, soft_wrap=True, style="bold")
@@ -151,13 +157,3 @@ def _conclude(result: Result, root: Path, output: Output) -> None:
             "verify": command,
         }
     )
-
-
-def _sites(result: Result) -> Table:
-    """Each site beside the alternatives, the worst first; the report has them all."""
-    table = Table(box=None, header_style="dim", title="accuracy, worst site first", title_justify="left")
-    for column in ("site", "alone", "without controls", "with controls", "pooled"):
-        table.add_column(column, justify="left" if column == "site" else "right")
-    for site, *shares in result.rows()[:SITES_SHOWN]:
-        table.add_row(site, *("–" if share is None else f"{share:.1%}" for share in shares))
-    return table

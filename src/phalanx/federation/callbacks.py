@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """What is known before the first round. `travels` and `how_trained` are lines for people.
+    """What is known before the first round. `travels`, `how_trained` and `warnings` are lines for people.
 
     `closed` are the rounds that were closed before: none of a new run, and those of earlier sessions of a resumed one.
     """
@@ -25,16 +25,18 @@ class Started:
     members: tuple[MemberId, ...]
     travels: tuple[str, ...]
     how_trained: tuple[str, ...]
+    warnings: tuple[str, ...] = ()  # what will most likely go wrong
     closed: tuple[RoundRecord, ...] = ()
 
 
 class Callback:
-    """Hears of a run's start, of each round that was closed, and of the end. Override what is of interest.
+    """Hears of a run's start, of each closed round, of the comparisons, and of the end. Override what is of interest.
 
     | called             | when                                                                                     |
     |--------------------|------------------------------------------------------------------------------------------|
     | `started(run)`     | once in each session: before the first round, or before the next one of a resumed run    |
     | `round_closed`     | once for each round, when it is durable; not again for the rounds in `run.closed`        |
+    | `comparing()`      | after the last round, before the comparisons are trained; not where they are left out    |
     | `ended(result)`    | after the last round, or when the run was stopped: `result.stopped` says why             |
 
     Called in this process between rounds. An error that it raises ends the run as a crash would: it can be resumed, and
@@ -46,6 +48,9 @@ class Callback:
 
     def round_closed(self, record: RoundRecord) -> None:
         """After each round."""
+
+    def comparing(self) -> None:
+        """Before the members are trained alone, without controls, and pooled."""
 
     def ended(self, result: Result) -> None:
         """After the end."""

@@ -19,22 +19,23 @@ from phalanx.canonical import digest, model_digest
 from phalanx.config import Settings, parse, read_config
 from phalanx.engine.assemble import assemble, edges_of
 from phalanx.engine.inprocess import InProcess
-from phalanx.errors import ConfigError, GateRefusal, PolicyError
+from phalanx.errors import BudgetExhausted, ConfigError, GateRefusal, PolicyError, QuorumError
 from phalanx.federation.callbacks import Callback, Started
 from phalanx.federation.folders import LEDGER, beside, check_folder, opened
 from phalanx.federation.module import load_module, users_code
 from phalanx.federation.prepare import preparation_of
 from phalanx.federation.result import Result
-from phalanx.federation.sites import Examples, check_alike, check_names, site_of
+from phalanx.federation.sites import Examples, check_alike, check_names, scales_in_words, site_of
 from phalanx.federation.split import Split
-from phalanx.federation.words import how_trained
+from phalanx.federation.words import how_trained, spent_in_words
 from phalanx.learning import LocalTrainer, MemberData, Model, member_of, unflatten
 from phalanx.learning.baselines import Baselines, baselines_of
+from phalanx.learning.data import Array
 from phalanx.learning.many import train_together
 from phalanx.learning.parts import flatten_whole, in_words
 from phalanx.round.coordinator import RoundRecord, Standing
 from phalanx.signing import fingerprint
-from phalanx.types import F32, ExamplePrivacy, MemberId, TrainTask
+from phalanx.types import F32, ExamplePrivacy, MemberId, Reason, TrainTask
 
 _FEW = 4  # examples on which a member's functions are tried
 _ANY_KEY = bytes(32)  # of the noise in that trial, which nobody sees
@@ -123,7 +124,7 @@ class Federation:
                 edges=edges_of(self.settings),
                 durable=root is not None,
             )
-            return _Session(self, engine, trainers, start, root, callbacks).run()
+            return _Session(self, engine, trainers, start, root, ledger, callbacks).run()
 
     def trainers(self) -> dict[MemberId, LocalTrainer]:
         """Each member's trainer on its own examples."""
@@ -153,7 +154,8 @@ class Federation:
     @property
     def split(self) -> Split:
         """Which member holds how many examples of which class."""
-        return Split({member: _by_class(data) for member, data in self.sites.items()}, _held_out(self.sites))
+        by_class = {member: _by_class(data) for member, data in self.sites.items()}
+        return Split(by_class, _held_out(self.sites), scales_in_words(self.sites))
 
     def __repr__(self) -> str:
         table, privacy = self.settings, self.settings.privacy
@@ -165,15 +167,18 @@ class Federation:
 
     def _rehearse(self, trainers: Mapping[MemberId, LocalTrainer], start: F32) -> None:
         """Each member's functions tried once, before any budget is charged for a mistake in them. Nothing leaves it."""
-        mechanism = self.settings.mechanism
-        private = mechanism if isinstance(mechanism, ExamplePrivacy) else None
         for member, trainer in trainers.items():
             with users_code(f"predict, for {member},"):
                 trainer.evaluate(start, start, None)
             few = trainer.with_data(_first(trainer.data))
-            control = np.zeros_like(start) if trainer.settings.scaffold else None
             with users_code(f"training, for {member},"):
-                few.train(start, TrainTask(0, private, _ANY_KEY, control), None)
+                few.train(start, self._trial(trainer, start), None)
+
+    def _trial(self, trainer: LocalTrainer, start: F32) -> TrainTask:
+        """A round's task for a training that nobody is sent."""
+        mechanism = self.settings.mechanism
+        private = mechanism if isinstance(mechanism, ExamplePrivacy) else None
+        return TrainTask(0, private, _ANY_KEY, np.zeros_like(start) if trainer.settings.scaffold else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +190,7 @@ class _Session:
     trainers: Mapping[MemberId, LocalTrainer]
     start: F32
     root: Path | None
+    ledger: Path | None
     callbacks: Sequence[Callback]
 
     def run(self) -> Result:
@@ -195,6 +201,7 @@ class _Session:
             members=settings.members,
             travels=tuple(in_words(first.parts)),
             how_trained=how_trained(settings, self.trainers),
+            warnings=scales_in_words(self.federation.sites),
             closed=tuple(self.engine.records()),
         )
         for callback in self.callbacks:
@@ -204,8 +211,29 @@ class _Session:
             self.engine.run(self.start)
         except (GateRefusal, PolicyError) as error:  # the run is over; what it did is worth a report all the same
             self._end(started, error.message)
+            if isinstance(error, BudgetExhausted) and not error.hint:
+                error.hint = spent_in_words(self.ledger)
+            raise
+        except QuorumError as error:
+            error.hint = "; ".join([*started.warnings, *self._norm(error.message), error.hint])
             raise
         return self._end(started, "")
+
+    def _norm(self, message: str) -> list[str]:
+        """How long the first of the updates is that were refused as too long: trained again here, where it stays."""
+        for member, trainer in self.trainers.items():
+            if f"{member} {Reason.NORM_TOO_LARGE}" in message:
+                model, task = self.engine.model(), self.federation._trial(trainer, self.start)
+                try:
+                    delta = trainer.train(model, task, self.engine.member_state(member)).delta
+                except Exception:  # the user's code, and the error that is being told already says more
+                    return []
+                most = self.federation.settings.screening.max_norm
+                return [
+                    f"an update of {member} has l2 norm {np.linalg.norm(delta.astype(np.float64)):.3g}, "
+                    f"at most {most:g} is allowed"
+                ]
+        return []
 
     def _observe(self, record: RoundRecord, standing: Standing) -> None:
         for callback in self.callbacks:
@@ -214,13 +242,18 @@ class _Session:
     def _end(self, started: Started, stopped: str) -> Result:
         engine, federation = self.engine, self.federation
         model = engine.model()
+        states = {member: engine.member_state(member) for member in self.trainers}
         with users_code("predict"):
-            shares = {m: trainer.accuracy(model, engine.member_state(m)) for m, trainer in self.trainers.items()}
+            shares = {m: trainer.accuracy(model, states[m]) for m, trainer in self.trainers.items()}
+        if started.settings.report.baselines:
+            for callback in self.callbacks:
+                callback.comparing()
         result = Result(
             start=started,
             records=tuple(engine.records()),
             stopped=stopped,
             model=unflatten(model, engine.plan.layout),
+            local={m: _own(trainer, model, states[m]) for m, trainer in self.trainers.items()},
             accuracy={member: share for member, share in shares.items() if share is not None},
             baselines=federation._baselines(self.trainers, self.start) if started.settings.report.baselines else None,
             held_out=_held_out(federation.sites),
@@ -250,6 +283,12 @@ def _check_tables(model: object, tables: Mapping[str, object]) -> None:
             f"a federation needs the tables run and aggregation; missing: {', '.join(missing)}",
             hint='run={"rounds": 20}, aggregation={"rule": "trimmed-mean", "f": 1} with f hostile members to tolerate',
         )
+
+
+def _own(trainer: LocalTrainer, model: F32, state: F32 | None) -> dict[str, Array]:
+    """The member's own local tensors by name."""
+    named = trainer.tensors(trainer.start(model, state))
+    return {one.name: named[one.name] for one in trainer.parts.local}
 
 
 def _first(data: MemberData) -> MemberData:

@@ -42,6 +42,7 @@ def report_page(result: Result, program: str = "phalanx") -> bytes:
             split=result.split,
             travels=result.start.travels,
             how_trained=result.start.how_trained,
+            warnings=result.start.warnings,
             held_out=result.held_out,
             messages={member: _sentence(error) for member, error in result.member_errors.items()},
             public=_NOWHERE if result.public is None else str(result.public),

@@ -15,6 +15,9 @@ from phalanx.types import MemberId
 
 Examples = tuple[Array, Array]  # inputs (n, …), integer labels (n,)
 
+_SCALES_APART = 100  # beyond this, one step suits no two columns
+_LARGEST_LOG = 40.0  # of a ratio that is said in figures
+
 
 def pair_of(found: object, member: str) -> Examples:
     """Inputs and labels as arrays with a row for each example. Raises ConfigError for anything else."""
@@ -39,7 +42,8 @@ def pair_of(found: object, member: str) -> Examples:
 
 def site_of(found: object, settings: Settings, classes: int, prepare: Preparation, member: MemberId) -> MemberData:
     """The member's data for a run. Raises ConfigError that names the member and says what its examples are not."""
-    x, y = prepare.applied(*pair_of(found, member), member)
+    rows, labels = pair_of(found, member)
+    x, y = prepare.applied(rows, labels, member)
     if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
         raise ConfigError(
             f"the labels of {member} must be integers of shape ({len(x)},), found {y.dtype} of shape {y.shape}",
@@ -53,7 +57,7 @@ def site_of(found: object, settings: Settings, classes: int, prepare: Preparatio
             hint="count labels from 0, or give the model more classes",
         )
     try:
-        return hold_out(x, y, classes=classes, member=member, fraction=settings.learning.held_out)
+        return hold_out(x, y, classes=classes, member=member, fraction=settings.learning.held_out, by=rows)
     except ValueError as error:
         raise ConfigError(f"the examples of {member}: {error}") from None
 
@@ -67,6 +71,30 @@ def check_alike(sites: Mapping[MemberId, MemberData]) -> None:
                 f"an example of {first} has shape {here}, one of {member} has shape {there}: expected the same",
                 hint="the members' columns have to be the same ones in the same order",
             )
+
+
+def scales_in_words(sites: Mapping[MemberId, MemberData]) -> tuple[str, ...]:
+    """A warning where the columns of a table (n, d) of floats differ in scale by more than 100, or nothing.
+
+    A column's scale is the geometric mean of the sizes of its values other than 0, over all members' training
+    examples: a column that is mostly 0 is not a small one.
+    """
+    tables = [data.x_train for data in sites.values()]
+    if any(table.ndim != 2 or not np.issubdtype(table.dtype, np.floating) for table in tables):
+        return ()
+    logs, counts = np.zeros(tables[0].shape[1]), np.zeros(tables[0].shape[1])
+    for table in tables:
+        sizes = np.abs(table)
+        logs += np.log(sizes, out=np.zeros(table.shape), where=sizes > 0).sum(axis=0)
+        counts += (sizes > 0).sum(axis=0)
+    scales = logs[counts > 0] / counts[counts > 0]
+    apart = float(np.exp(min(np.ptp(scales), _LARGEST_LOG))) if len(scales) else 1.0
+    if apart <= _SCALES_APART:
+        return ()
+    return (
+        f"columns differ in scale by {_two_digits(apart):,}x: most models train badly on such inputs; scale them by "
+        "public constants or see `phalanx survey`",
+    )
 
 
 def check_names(sites: object, named: object) -> None:
@@ -95,6 +123,10 @@ def check_names(sites: object, named: object) -> None:
             ),
             hint="leave federation.members out: it is then the names in sites",
         )
+
+
+def _two_digits(value: float) -> int:
+    return int(float(f"{value:.1e}"))
 
 
 def _said(found: object) -> str:

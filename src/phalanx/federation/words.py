@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from phalanx.config import Settings
 from phalanx.learning import LocalTrainer
@@ -25,6 +26,15 @@ def how_trained(settings: Settings, trainers: Mapping[MemberId, LocalTrainer]) -
     private = isinstance(settings.mechanism, ExamplePrivacy)
     together = how_together(list(trainers.values()), private=private)
     return steps, f"members train {_TOGETHER.get(together, together)}"
+
+
+def spent_in_words(ledger: Path | None) -> str:
+    """What to do about an ε that is used up. `ledger` is None where it was kept in memory."""
+    where = "this run's own ledger" if ledger is None else f"the ledger {ledger}"
+    return (
+        f"{where} has all charges of these members, by earlier runs too: their examples have given away as much as "
+        "was agreed. A larger privacy.epsilon is a new agreement with every member; deleting the file only forgets"
+    )
 
 
 def insecure(settings: Settings) -> tuple[str, ...]:

@@ -25,8 +25,8 @@ So rows are comparable, which a rule that works coordinate by coordinate needs. 
   on their own, and label shares need not sum to 1.
 
 A deviation under 1/1000 of half the declared range reads as 0 (float32 does not hold it): declare bounds near the data.
-Hashing a word hides nothing: who sees a row can try words, and shares in steps of 1/n give n away. Where single examples must be protected, run with
-example-level privacy. `learning.preprocessing` makes use of the aggregate.
+Hashing a word hides nothing: who sees a row can try words, and shares in steps of 1/n give n away. Where single
+examples must be protected, run with example-level privacy. `learning.preprocessing` makes use of the aggregate.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ from phalanx.report.markup import Html, data, el, join, table
 from phalanx.report.wording import percent
 
 _MOST = 100
-_WORST = 10  # in the open table
+_ROUNDING = 1e-9  # of a share in float64
+_OPEN = 20  # in the open table: the worst
 
 
 def by_own_ballots(report: RunReport) -> Html:
@@ -27,12 +28,23 @@ def by_own_ballots(report: RunReport) -> Html:
     rows = last.sites.rows
     if not rows:
         return join(title, el("p", about), el("p", last.sites.hidden))
-    few = rows if len(rows) <= _WORST else rows[:_WORST]
-    rest = join() if len(rows) <= _WORST else data(_table(rows[:_MOST]))
+    if last.verdict.passed and _agree(rows, report):
+        return join(title, el("p", f"{about} Here they are the same figures as those with controls, measured above."))
+    few = rows if len(rows) <= _OPEN else rows[:_OPEN]
+    rest = join() if len(rows) <= _OPEN else data(_table(rows[:_MOST]))
     left = len(rows) - _MOST
     more = el("p", f"{left} more members, all with higher figures, are left out.") if left > 0 else join()
     beside = el("div", el("div", el("p", about)), el("div", _table(few), rest, more), class_="grid two")
     return join(title, beside)
+
+
+def _agree(rows: Sequence[SiteRow], report: RunReport) -> bool:
+    """Whether every member that was measured reported what was measured, in the steps in which it reports."""
+    return {row.member for row in rows} == set(report.accuracy) and all(
+        row.low - _ROUNDING <= report.accuracy[row.member] <= row.high + _ROUNDING
+        and row.held_out in (None, report.held_out.get(row.member))
+        for row in rows
+    )
 
 
 def _table(rows: Sequence[SiteRow]) -> Html:

@@ -31,8 +31,8 @@ class RunReport:
     `reason` says why a run that is not finished ended. `baselines` are the same members trained in other ways for all
     planned rounds, None if nobody measured them. `held_out` counts the examples behind each accuracy. `split` has each
     member's examples by class, training and held-out together; empty where the data are not in one place. `travels`
-    says of each tensor whether it leaves a member (`learning.parts.in_words`), `how_trained` how members step.
-    `messages` are members' last refusals to take part, in their own words.
+    says of each tensor whether it leaves a member (`learning.parts.in_words`), `how_trained` how members step,
+    `warnings` what is wrong with the inputs. `messages` are members' last refusals to take part, in their own words.
     """
 
     federation: str
@@ -53,6 +53,7 @@ class RunReport:
     class_names: tuple[str, ...] | None = None
     travels: tuple[str, ...] = ()
     how_trained: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     messages: Mapping[MemberId, str] = field(default_factory=dict)
     public: str  # the folder that anybody can verify
     fingerprint: str

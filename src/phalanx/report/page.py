@@ -29,7 +29,7 @@ def page(title: str, opening: Html, sections: Sequence[Section], footer: Html) -
 
 def key_figure(name: str, value: str, remark: str) -> Html:
     """One of the large figures of the opening; a value in words is set smaller."""
-    words = None if value[:1].isdigit() or value.startswith("ε") else "words"
+    words = None if value.lstrip("+−")[:1].isdigit() or value.startswith("ε") else "words"
     return el("div", el("dt", name), el("dd", el("b", value, class_=words), remark), class_="figure")
 
 

@@ -18,8 +18,8 @@ from phalanx.report.wording import NOT_MEASURED, count, epsilon, finite, listed,
 def render_run(report: RunReport) -> bytes:
     """`report.html`, UTF-8. Pure: the same report gives the same bytes."""
     sections: list[Section] = [
-        ("The controls in force", _controls(report)),
         ("Accuracy, site by site", _sites(report)),
+        ("The controls in force", _controls(report)),
         ("Who holds what", who_holds_what(report)),
         ("How it was trained, and what travels", training(report)),
         ("The privacy budget", _budget(report)),
@@ -48,12 +48,13 @@ def _opening(report: RunReport) -> Html:
         el("p", f"Phalanx run · federation {report.federation}", class_="kicker"),
         el("h1", f"{who} {together}.{end}"),
         el("p", _sentence(report), class_="verdict"),
-        el("dl", *_figures(report), class_="figures"),
+        *(el("p", f"✕ Warning: {line}.", class_="aside") for line in report.warnings),
+        el("dl", *_figures(report), class_="figures six"),
     )
 
 
 def _sentence(report: RunReport) -> str:
-    """How the run ended, in its own words if it was stopped; what passed the gate; no gain; what is off."""
+    """How the run ended, in its own words if it was stopped; what passed the gate; the gain; what is off."""
     if report.finished:
         end = (
             "The one planned round was closed." if report.planned == 1 else f"All {report.planned} rounds were closed."
@@ -62,11 +63,9 @@ def _sentence(report: RunReport) -> str:
         end = f"Stopped: {shortened(report.reason, 300).rstrip('.') or 'no reason was recorded'}."
     refused = len(report.records) - report.released
     gate = f"The gate passed {count(report.released, 'candidate')} and refused {word(refused) if refused else 'none'}."
-    alone = (
-        " At the median site it does not beat training alone." if sites.beats_training_alone(report) is False else ""
-    )
+    alone = sites.gain_in_words(report)
     off = [one.name for one in report.controls if one.state == "off"]
-    return f"{end} {gate}{alone} {f'Not in force: {listed(off, len(off))}.' if off else 'No control was switched off.'}"
+    return f"{end} {gate} {alone}{f'Not in force: {listed(off, len(off))}.' if off else 'No control was switched off.'}"
 
 
 def _figures(report: RunReport) -> list[Html]:
@@ -75,6 +74,7 @@ def _figures(report: RunReport) -> list[Html]:
     who = listed([f"{member}: {reason}" for member, reason in out])
     return [
         key_figure("Mean accuracy at sites", *sites.key_figure(report)),
+        key_figure("Gain over training alone, points", *sites.gain_figure(report)),
         key_figure("Privacy loss, at most", _spent(report), _unit(report)),
         key_figure("Rounds closed", f"{closed} of {report.planned}", _versions(report)),
         key_figure(

@@ -8,13 +8,15 @@ from statistics import median
 from phalanx.report.charts import DotRow, dot_plot, mark_key
 from phalanx.report.facts import RunReport
 from phalanx.report.markup import Html, data, el, join, table
-from phalanx.report.wording import NOT_MEASURED, count, finite, listed, percent, points
+from phalanx.report.wording import NOT_MEASURED, count, finite, listed, percent, points, word
 from phalanx.types import MemberId
 
 Shares = Mapping[MemberId, float]
 
 _MOST = 100  # sites in the chart and its table: the worst
-_WORST = 10  # in the open table
+_OPEN = 20  # in the open table: the worst
+_CHANCE = 2  # held-out examples: a difference of no more says nothing
+_FEW_EXAMPLES = f"at most {word(_CHANCE)} examples"
 _LEGEND = (
     ("●", "with controls: this run's last released model"),
     ("○", "alone: each member by itself, for all planned rounds"),
@@ -50,17 +52,38 @@ def accuracy(report: RunReport) -> tuple[Html, Html]:
     figure = el("figure", el("figcaption", el("h3", title), "Good: far to the right. Worst first."), chart)
     content = join(
         el("div", el("div", keys, _about_the_controls(report)), figure, class_="grid two"),
-        el("h3", "The numbers" if len(order) <= _WORST else f"The {_WORST} worst sites"),
-        _table(report, order[:_WORST]),
-        join() if len(order) <= _WORST else data(_table(report, shown)),
+        el("h3", "The numbers" if len(order) <= _OPEN else f"The {_OPEN} worst sites"),
+        _table(report, order[:_OPEN]),
+        join() if len(order) <= _OPEN else data(_table(report, shown)),
     )
     return _lead(report, order), content
 
 
-def beats_training_alone(report: RunReport) -> bool | None:
-    """Whether the median site gains over training alone, to a tenth of a point; None where that was not measured."""
-    gains = [] if report.baselines is None else _gains(report, report.baselines.alone)
-    return round(100 * median(gains), 1) > 0 if gains else None
+def gain_figure(report: RunReport) -> tuple[str, str]:
+    """The median site's gain over training alone, and the worst-off site's."""
+    gains = _over_alone(report)
+    if not gains:
+        return NOT_MEASURED, "Nobody was trained alone for comparison."
+    worst = _worst_off(gains)
+    chance = ", within chance" if _by_chance(report, worst, gains[worst]) else ""
+    return _signed(median(gains.values())), f"At the median site. Worst-off: {worst}, {_signed(gains[worst])}{chance}."
+
+
+def gain_in_words(report: RunReport) -> str:
+    """The same as a sentence with a space after it; nothing where it was not measured."""
+    gains = _over_alone(report)
+    if not gains:
+        return ""
+    middle = median(gains.values())
+    worst = _worst_off(gains)
+    chance = f" ({_FEW_EXAMPLES}: within chance)" if _by_chance(report, worst, gains[worst]) else ""
+    lead = (
+        f"At the median site it gains {_size(middle)} points over training alone"
+        if _beats(middle)
+        else f"At the median site it does not beat training alone ({points(0.0, middle)})"
+    )
+    change = f"{'loses' if gains[worst] < 0 else 'gains'} {_size(gains[worst])}{chance}"
+    return f"{lead}; at the worst-off site, {worst}, it {change}. "
 
 
 # ----------------------------------------------------------------------------------------------------------- in words
@@ -75,39 +98,43 @@ def _lead(report: RunReport, order: Sequence[MemberId]) -> Html:
 
 def _verdict(report: RunReport, order: Sequence[MemberId]) -> list[Html]:
     """The sentences that matter. Each difference is one site's own, and the median is over the sites."""
-    made, worst = report.baselines, order[0]
+    made, worst, gains = report.baselines, order[0], _over_alone(report)
     served = f"The worst-served site is {worst} with {percent(report.accuracy[worst])}"
-    beaten = beats_training_alone(report)
-    if made is None or beaten is None:
+    if made is None or not gains:
         why = "they need report.baselines = true, and every member's data in one place"
         nothing = f"Training alone, without controls and pooled: {NOT_MEASURED}; {why}."
         return [el("p", nothing), el("p", f"{served}.")]
     beside = "" if (share := _at(made.alone, worst)) is None else f"; alone it has {percent(share)}"
-    lead = _against_alone(_gains(report, made.alone), beaten)
-    return [el("p", el("strong", lead)), el("p", f"{_price(_gains(report, made.plain))}{served}{beside}.")]
+    chance = sum(_by_chance(report, member, gain) for member, gain in gains.items())
+    lead = _against_alone(list(gains.values()))
+    few = f" At {count(chance, 'site')} the difference is {_FEW_EXAMPLES}: within chance." if chance else ""
+    return [el("p", el("strong", lead), few), el("p", f"{_price(_gains(report, made.plain))}{served}{beside}.")]
 
 
-def _against_alone(gains: Sequence[float], beaten: bool) -> str:
+def _against_alone(gains: Sequence[float]) -> str:
     better, worse = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
     sites = (
         f"{better} of {len(gains)} site{'s' * (len(gains) > 1)} {'is' if better == 1 else 'are'} better off than alone"
     )
     sites += f", {worse} worse off." if worse else "."
     change = points(0.0, median(gains))
-    if beaten:
+    if _beats(median(gains)):
         return f"{sites} At the median site the gain is {change}."
     return f"At the median site this federation does not beat training alone: {change}. {sites}"
 
 
-def _price(gains: Sequence[float]) -> str:
-    """What the controls cost against plain federated averaging, where that was measured."""
+def _price(gains: Mapping[MemberId, float]) -> str:
+    """What the controls cost against plain federated averaging, where that was measured: median and worst site."""
     if not gains:
         return ""
-    change = round(100 * median(gains), 1)
+    change = round(100 * median(gains.values()), 1)
+    worst = _worst_off(gains)
+    most = -gains[worst]
+    at_worst = f"at the worst, {worst}, {_size(most)} points" if round(100 * most, 1) > 0 else "nothing at any other"
     if change < 0:
-        return f"The controls cost {points(0.0, -median(gains)).removeprefix('+')} at the median site. "
-    gain = f": with them it has {points(0.0, median(gains))}" if change else ""
-    return f"The controls cost nothing at the median site{gain}. "
+        return f"The controls cost {-change:.1f}\u00a0points at the median site and {at_worst}. "
+    gain = f", where they gain {change:.1f}\u00a0points," if change else ""
+    return f"The controls cost nothing at the median site{gain} and {at_worst}. "
 
 
 def _one_example(report: RunReport, order: Sequence[MemberId]) -> str:
@@ -148,9 +175,17 @@ def _table(report: RunReport, order: Sequence[MemberId]) -> Html:
         row += [NOT_MEASURED if (share := _at(way, member)) is None else percent(share) for way in ways]
         if made is not None:
             alone = _at(made.alone, member)
-            row.append("–" if alone is None else points(alone, report.accuracy[member]))
+            row.append("–" if alone is None else _gain_cell(report, member, alone))
         rows.append(row)
     return table(head, rows, numeric=range(1, len(head)), stacked=True)
+
+
+def _gain_cell(report: RunReport, member: MemberId, alone: float) -> Html:
+    """The difference; grey, and called chance in words, where it is of very few examples."""
+    here = report.accuracy[member]
+    if not _by_chance(report, member, here - alone):
+        return el("span", points(alone, here))
+    return el("span", points(alone, here), " ", el("small", "within chance"), class_="soft")
 
 
 # ------------------------------------------------------------------------------------------------------------- shares
@@ -162,13 +197,41 @@ def _ways(report: RunReport) -> list[Shares]:
     return [report.accuracy] if made is None else [report.accuracy, made.alone, made.plain, made.pooled]
 
 
-def _gains(report: RunReport, baseline: Shares) -> list[float]:
+def _gains(report: RunReport, baseline: Shares) -> dict[MemberId, float]:
     """This run less the baseline, at each site that has both."""
-    return [
-        report.accuracy[member] - share
+    return {
+        member: report.accuracy[member] - share
         for member in _worst_first(report)
         if (share := _at(baseline, member)) is not None
-    ]
+    }
+
+
+def _over_alone(report: RunReport) -> dict[MemberId, float]:
+    return {} if report.baselines is None else _gains(report, report.baselines.alone)
+
+
+def _worst_off(gains: Mapping[MemberId, float]) -> MemberId:
+    """Of equal ones, but for rounding, the first by name."""
+    return min(gains, key=lambda member: (round(gains[member], 9), member))
+
+
+def _beats(gain: float) -> bool:
+    """Less than a tenth of a point is no gain."""
+    return round(100 * gain, 1) > 0
+
+
+def _by_chance(report: RunReport, member: MemberId, difference: float) -> bool:
+    """Whether so few held-out examples differ that it says nothing; False where their number is not known."""
+    held = report.held_out.get(member)
+    return bool(held) and round(abs(difference) * (held or 0)) <= _CHANCE
+
+
+def _size(difference: float) -> str:
+    return f"{abs(round(100 * difference, 1)):.1f}"
+
+
+def _signed(difference: float) -> str:
+    return points(0.0, difference).removesuffix("\u00a0points")
 
 
 def _worst_first(report: RunReport) -> list[MemberId]:

@@ -25,6 +25,7 @@ header{padding:72px 0 0}
 .kicker{font-size:14px;color:var(--soft);margin:0 0 22px}
 .verdict{font-size:clamp(20px,2.5vw,25px);line-height:1.42;max-width:36em;margin:0 0 44px}
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(178px,1fr));gap:28px 30px;margin:0 0 36px;padding:0}
+.six{grid-template-columns:repeat(3,minmax(0,1fr))}
 .figure{border-top:2px solid var(--ink);padding:12px 0 0}
 .figure dt{font-size:14px;line-height:1.35;color:var(--soft);margin:0 0 4px}
 .figure dd{margin:0;font-size:14px;line-height:1.45;color:var(--soft)}
@@ -99,7 +100,7 @@ footer p{border-top:1px solid var(--rule);padding:16px 0 0;max-width:none}
 @media (max-width:720px){body{font-size:16px}main,footer{padding:0 20px}header{padding:40px 0 0}section{margin-top:60px}
 .head{grid-template-columns:1fr;padding-bottom:20px}.three{gap:16px}.plain{columns:1}.many figcaption{min-height:0}
 .many svg{max-width:380px}
-.figures{grid-template-columns:1fr 1fr;gap:24px 20px}.figure b{font-size:33px}.figure b.words{font-size:22px}
+.figures,.six{grid-template-columns:1fr 1fr;gap:24px 20px}.figure b{font-size:33px}.figure b.words{font-size:22px}
 .three figcaption{font-size:13px}
 .stacked,.stacked tbody,.stacked tr,.stacked th,.stacked td{display:block;width:100%}
 .stacked thead{display:none}.stacked tr{border-top:1px solid var(--ink);padding:10px 0 16px}
@@ -111,6 +112,7 @@ footer p{border-top:1px solid var(--rule);padding:16px 0 0;max-width:none}
 @media print{body{font-size:10.5pt;background:#fff}main,footer{max-width:none;padding:0}header{padding:0}
 section{margin-top:36px}h1{font-size:32pt}h2{font-size:17pt}.verdict{font-size:14pt;margin-bottom:26px}
 .figure b{font-size:23pt}.figures{grid-template-columns:repeat(5,1fr);gap:14px}.figure b.words{font-size:14pt}
+.six{grid-template-columns:repeat(3,1fr)}
 nav,details{display:none}.scroll{overflow:visible}table{font-size:9pt}th,td{padding:6px 12px 6px 0}
 .split td{padding:4px 8px}
 .many{grid-template-columns:repeat(3,1fr);gap:18px 20px}.many figcaption{font-size:8pt}.wide svg{min-width:0}
