@@ -436,7 +436,7 @@ class RunStore:
         """
         self._write("insert into sealed(outcome, hash) values (?, ?)", (outcome, digest("outcome", outcome)))
         self._write("delete from journal", ())
-        self._write("delete from vote", ())  # a closed attempt is not answered again
+        self._write("delete from vote where round <= ?", (number,))  # a closed round is not answered again
         self._write("delete from member where round = ?", (forget,))
         self._write(_ERASE_OLDER_STATES, (number,))
         self.commit()

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from phalanx.learning import flatten, layout_of, unflatten
-from phalanx.learning.layout import flatten_rows
 from phalanx.types import F32
 
 TENSORS = st.dictionaries(
@@ -37,15 +36,6 @@ def test_tensors_lie_in_the_order_of_their_names() -> None:
     layout = layout_of(MODEL)
     assert [(t.name, t.shape, t.offset) for t in layout.tensors] == [("a", (2, 2), 0), ("b", (3,), 4)]
     assert flatten(MODEL, layout).tolist() == [1, 1, 1, 1, 0, 0, 0]
-
-
-def test_rows_are_one_flat_model_each() -> None:
-    layout = layout_of(MODEL)
-    rows = {"b": np.arange(6, dtype=np.float32).reshape(2, 3), "a": np.ones((2, 2, 2), np.float32)}
-    expected = [flatten({name: value[i] for name, value in rows.items()}, layout) for i in range(2)]
-    assert (flatten_rows(rows, layout, 2) == np.stack(expected)).all()
-    with pytest.raises(ValueError, match=r"must have shape \(3, 2, 2\), got \(2, 2, 2\)"):
-        flatten_rows(rows, layout, 3)
 
 
 def test_tensors_are_copies_of_the_vector() -> None:

@@ -138,3 +138,14 @@ def test_off_twin_two_releases_of_one_draw_cost_more_than_two_draws() -> None:
 def test_a_rate_without_its_sample_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="rate"):
         charge([], reservation("one", **change))
+
+
+@pytest.mark.parametrize(("rate", "deviation"), [(1.0, 19.9), (0.3, 20.4), (0.1, 22.5)])
+def test_the_price_of_secret_cohorts_is_what_adr_0013_quotes(rate: float, deviation: float) -> None:
+    """In clip_l2 / n on the aggregate, for ε = 2 at δ = 1e-5 over 100 rounds."""
+    assert round(noise_multiplier(2.0, 1e-5, 100, rate) / rate, 1) == deviation
+
+
+def test_the_example_of_adr_0013() -> None:
+    assert round(epsilon([1.0] * 1000, 1e-5, [0.01] * 1000), 2) == 1.83
+    assert round(epsilon([1.0], 1e-5), 2) == 4.38

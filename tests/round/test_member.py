@@ -476,3 +476,16 @@ def test_the_receipt_of_an_update_without_noise_cannot_be_guessed_from_its_conte
         assert isinstance(update, Update) and update.payload == DELTA.astype("<f4").tobytes()
         receipts.add(update.receipt)
     assert len(receipts) == 2  # the same update, another hash: who guesses the update has nothing to compare
+
+
+def test_an_order_for_a_turn_ahead_pays_again_once_the_journal_that_held_its_noise_is_gone() -> None:
+    """The attack: the same order after each round, each time with fresh noise, and all of it averaged."""
+    world = World()
+    ahead = sign_order(TRAINING, OPERATOR)
+    world.drive(ahead, expected=(1, 1))
+    world.drive(ahead, expected=(1, 1))  # told again before anything closed: the journal has the same noise
+    assert len(world.ledger) == 1
+    world.drive(ahead, expected=(2, 1))
+    assert len(world.ledger) == 2
+    without = [replace(entry, key="run-1/7/1/order/clinics/alice") for entry in world.ledger]
+    assert charge(without[:1], without[1]).charges == 1  # the off twin: a key without the turn makes the second free

@@ -131,7 +131,7 @@ def wrap(terms: Terms, member: MemberId, ciphertext: bytes) -> bytes:
 
 
 def receipt_of(manifest: bytes) -> str:
-    """The hash that the member signs and the log holds. The nonce inside salts it."""
+    """The hash that the member signs and the log holds. Secret salt in fields or payload: no guess can be confirmed."""
     return digest("receipt", manifest)
 
 
@@ -210,10 +210,6 @@ def _vote(fields: Any) -> Vote | None:
         ):
             return Vote(worse, accuracy, finite)
     return None
-
-
-def _is_salt(text: str) -> bool:
-    return bool(_SALT.fullmatch(text))
 
 
 def _is_count(value: Any) -> bool:

@@ -62,8 +62,6 @@ def _table(found: Survey) -> Table:
 def _lines(found: Survey, file: Path) -> list[str]:
     of = found.statistics
     lines = [str(one) for one in found.odd]
-    if of.members < 5:
-        lines.append("members with odd units: not tested, that needs 5 members")
     lines += [f"constant: {column.name} is the same everywhere" for column, _, std, _ in _rows(found) if std == 0]
     if of.request.slots:
         lines.append(f"words: {len(of.slots)} of {of.request.slots} slots kept, {found.suppressed} words suppressed")

@@ -17,12 +17,10 @@ from phalanx.federation.json_lines import JsonLines
 from phalanx.federation.module import line_of
 from phalanx.federation.words import insecure
 from phalanx.learning import flatten, layout_of
-from phalanx.privacy import COST_AT_SMALL_N
+from phalanx.privacy import COST_AT_SMALL_N, FEW_MEMBERS
 from phalanx.round.coordinator import RoundRecord
 from phalanx.store import write_file
 from phalanx.types import MemberPrivacy
-
-FEW_MEMBERS = 100  # below this many, central noise is explained before it is paid for
 
 
 def train(config: Path, out: Path | None, resume: bool, jsonl: Path | None, output: Output) -> None:

@@ -8,6 +8,7 @@ The tables are those of phalanx.toml, so that what was tried in a notebook can b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -222,7 +223,7 @@ class _Session:
     def _norm(self, message: str) -> list[str]:
         """How long the first of the updates is that were refused as too long: trained again here, where it stays."""
         for member, trainer in self.trainers.items():
-            if f"{member} {Reason.NORM_TOO_LARGE}" in message:
+            if re.search(rf"(?<![a-z0-9-]){re.escape(member)} {Reason.NORM_TOO_LARGE}", message):
                 model, task = self.engine.model(), self.federation._trial(trainer, self.start)
                 try:
                     delta = trainer.train(model, task, self.engine.member_state(member)).delta

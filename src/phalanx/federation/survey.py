@@ -27,6 +27,7 @@ from phalanx.learning import Member, hold_out, member_of
 from phalanx.learning.preprocessing import Statistics, as_json, statistics_of
 from phalanx.learning.schema import Schema, check, numbers_of, words_of
 from phalanx.learning.statistics import (
+    MIN_COMPARED,
     OddMember,
     Request,
     StatisticsTrainer,
@@ -142,7 +143,7 @@ def survey(
         suppressed=suppressed,
         noise_multiplier=_noise_left(settings, one),
         public=root / "public",
-        notes=_notes(settings, root if done else None),
+        notes=_notes(settings, len(trainers), root if done else None),
     )
 
 
@@ -150,8 +151,10 @@ def _anew(root: Path) -> str:
     return f"rename {root.name} (what was charged stays charged) or, in Python, name another folder as out"
 
 
-def _notes(settings: Settings, finished: Path | None) -> tuple[str, ...]:
+def _notes(settings: Settings, members: int, finished: Path | None) -> tuple[str, ...]:
     notes = []
+    if members < MIN_COMPARED:
+        notes.append(f"members with odd units: not tested, that needs {MIN_COMPARED} members")
     if settings.data.statistics is not None:
         notes.append(
             f"data.statistics ({settings.data.statistics}) is ignored: a survey makes such a file and reads none"
@@ -301,12 +304,11 @@ def _largest_weight(settings: Settings, weights: tuple[float, ...]) -> float:
 
 
 def _odd(trainers: Mapping[MemberId, StatisticsTrainer], request: Request) -> tuple[OddMember, ...]:
+    if len(trainers) < MIN_COMPARED:
+        return ()
     zeros: F32 = np.zeros(request.layout.d, np.float32)
     rows = {member: trainer.train(zeros, TrainTask(1, None), None).delta for member, trainer in trainers.items()}
-    try:
-        return odd_members(rows, request)
-    except ValueError:  # fewer than five members: a median says nothing
-        return ()
+    return odd_members(rows, request)
 
 
 def _noise_left(settings: Settings, one: Settings) -> float | None:

@@ -39,15 +39,6 @@ def flatten(arrays: Mapping[str, npt.NDArray[Any]], layout: Layout) -> F32:
     return np.concatenate([arrays[tensor.name].ravel() for tensor in layout.tensors])
 
 
-def flatten_rows(arrays: Mapping[str, npt.NDArray[Any]], layout: Layout, rows: int) -> F32:
-    """Tensors of shape (rows, …), one model-shaped value for each row, as new rows (rows, d). Raises as `flatten`."""
-    _check_names(arrays, layout)
-    for tensor in layout.tensors:
-        _check_dtype(f"tensor {tensor.name!r}", arrays[tensor.name])
-        _check_shape(f"tensor {tensor.name!r}", arrays[tensor.name], (rows, *tensor.shape))
-    return np.concatenate([arrays[tensor.name].reshape(rows, tensor.size) for tensor in layout.tensors], axis=1)
-
-
 def unflatten(vector: F32, layout: Layout) -> dict[str, F32]:
     """The named tensors in `vector` (d,), as copies. Raises ValueError unless it is float32 of length d."""
     check_vector(vector, layout)

@@ -9,6 +9,7 @@ updates.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,11 +44,10 @@ class LocalTrainer:
     Raises ConfigError where model, settings and patterns do not compose.
     """
 
-    __slots__ = ("_patterns", "_start", "data", "model", "parts", "settings")
+    __slots__ = ("_start", "data", "model", "parts", "settings")
 
     def __init__(self, model: Model, data: MemberData, settings: Descent, *, local: Sequence[str] = ()) -> None:
         start = model.initial_model()
-        self._patterns = tuple(local)
         self.parts: Parts = parts_of(start, local)
         self.model, self.data, self.settings = model, data, settings
         self._start = flatten_whole(start, self.parts.whole)[self.parts.shared.d :].copy()
@@ -98,11 +98,16 @@ class LocalTrainer:
 
     def with_data(self, data: MemberData) -> LocalTrainer:
         """The same trainer on other examples."""
-        return LocalTrainer(self.model, data, self.settings, local=self._patterns)
+        other = copy(self)
+        other.data = data
+        return other
 
     def with_settings(self, settings: Descent) -> LocalTrainer:
-        """The same trainer with other steps."""
-        return LocalTrainer(self.model, self.data, settings, local=self._patterns)
+        """The same trainer with other steps. Raises ConfigError where the model does not compose with them."""
+        _check_own_training(self.model, settings)
+        other = copy(self)
+        other.settings = settings
+        return other
 
     # -- the pieces of a round of training, which `many` also uses for members side by side
 

@@ -14,6 +14,7 @@ from phalanx.errors import SensitivityUnknown
 from phalanx.rules import Chain
 from phalanx.types import MemberPrivacy
 
+FEW_MEMBERS = 100  # below this many, central noise is explained before it is paid for
 COST_AT_SMALL_N = (
     "Member-level central noise shrinks only with the number of members: its deviation on the aggregate is "
     "noise_multiplier * clip_l2 / members, so ten members feel it a hundred times as much as a thousand. With 10 "

@@ -73,6 +73,7 @@ def _selection(settings: Settings) -> Control:
         "poisson": f"each member with probability {table.rate}, {table.min_cohort} or more",
     }[table.policy]
     if settings.secret_rate is not None:
+        who = f"each member with probability {table.rate}, nobody at times"
         sealed = "the log commits to them and names nobody, and ε counts on that; an auditor is handed the openings"
         return Control(name, f"{who}; {sealed}", OPERATOR, "on")
     draw = "the log's first entry commits by a hash to the seed of all draws, the last one reveals it"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from phalanx.config import Settings
 from phalanx.gate import detectable_drop, votes_to_refuse
-from phalanx.privacy import COST_AT_SMALL_N
+from phalanx.privacy import COST_AT_SMALL_N, FEW_MEMBERS
 from phalanx.report.controls import Privacy
 from phalanx.report.wording import count
 from phalanx.types import ExamplePrivacy, MemberId, MemberPrivacy
@@ -36,7 +36,7 @@ def _of_privacy(settings: Settings, privacy: Privacy) -> list[str]:
             "Nothing bounds what the released models tell about the training data.",
         ]
     if isinstance(privacy, MemberPrivacy):
-        few = [COST_AT_SMALL_N] if len(settings.members) < 100 else []
+        few = [COST_AT_SMALL_N] if len(settings.members) < FEW_MEMBERS else []
         return [
             "The coordinator sees each single update before the noise: ε holds only for those who see models.",
             *few,

@@ -120,9 +120,11 @@ def _refusals(report: RunReport) -> Html:
 def _messages(report: RunReport) -> Html:
     if not report.messages:
         return join()
-    rows = [[member, shortened(text, 400)] for member, text in sorted(report.messages.items())[:_MOST_MEMBERS]]
+    rows = [[member, shortened(text, 400)] for member, text in sorted(report.messages.items())]
     title = el("h3", "Members that took no part, in their own words")
-    return join(title, table(("member", "its last message"), rows, stacked=True))
+    left = len(rows) - _MOST_MEMBERS
+    rest = el("p", f"{left} more members are left out.") if left > 0 else join()
+    return join(title, table(("member", "its last message"), rows[:_MOST_MEMBERS], stacked=True), rest)
 
 
 # --------------------------------------------------------------------------------------------------------------- gate

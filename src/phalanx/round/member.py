@@ -62,7 +62,7 @@ def answer_order(me: Membership, data: bytes, expected: Turn) -> Corridor[bytes]
     _check_binding(me, order, expected)
     _check_floor(me.floor, order)
     if order.kind == TRAIN:
-        return (yield from _train(me, order, name))
+        return (yield from _train(me, order, name, expected))
     if order.kind == VOTE:
         return (yield from _vote(me, order, name))
     raise IntegrityError(f"an order of unknown kind {order.kind!r}")
@@ -93,11 +93,11 @@ def _check_floor(floor: Floor, order: Order) -> None:
         raise FloorRefused(f"this member's floor is {accepted}, the order offers {offered}")
 
 
-def _train(me: Membership, order: Order, name: str) -> Corridor[bytes]:
+def _train(me: Membership, order: Order, name: str, expected: Turn) -> Corridor[bytes]:
     """Charge, then draw, then train. The noise is drawn once for the reservation and bound to it by the journal."""
     noise_key = b""
     if order.privacy is not None:
-        yield from Charge(reservation(me, order.binding, order.privacy, name))
+        yield from Charge(reservation(me, order.binding, order.privacy, name, expected))
         noise_key = yield from Draw("example-noise", KEY_BYTES)
     task = TrainTask(order.binding.round, order.privacy, noise_key, order.control)
     trained = yield from Train(order.incumbent, task)
@@ -136,14 +136,16 @@ def _send(me: Membership, order: Order, terms: Terms, fields: object, payload: b
     return wrap(terms, me.member, ciphertext)
 
 
-def reservation(me: Membership, binding: Binding, privacy: ExamplePrivacy, order: str) -> Reservation:
+def reservation(me: Membership, binding: Binding, privacy: ExamplePrivacy, order: str, expected: Turn) -> Reservation:
     """The charge against this member's own data for `order`, the hash of its bytes.
 
-    The same order again is the same charge. Another one for the same attempt (another model, say) is answered with
-    another update, and pays for it.
+    The same order again is the same charge, as long as the journal holds its noise: until the turn that is `expected`
+    closes. An order for a turn ahead that comes again after that gets other noise, and pays for it. So does another
+    order for the same attempt (another model, say), which is answered with another update.
     """
+    since = f"{expected[0]}.{expected[1]}"
     return Reservation(
-        key=f"{binding.run}/{binding.round}/{binding.attempt}/{order}/{me.dataset}",
+        key=f"{binding.run}/{binding.round}/{binding.attempt}/{since}/{order}/{me.dataset}",
         dataset=me.dataset,
         unit="example",
         noise_multiplier=privacy.noise_multiplier,
