@@ -14,7 +14,9 @@ from phalanx.rules import (
     ARC,
     CAF,
     NNM,
+    CenteredClipping,
     Chain,
+    GramRule,
     Krum,
     Mean,
     Median,
@@ -50,7 +52,7 @@ def test_any_steps_and_any_rule_compose(pre: list[PreStep], rule: Rule) -> None:
     chain = steps >> rule
     assert chain == Chain(tuple(pre), rule)
     assert chain.min_rows == max(step.min_rows for step in (*pre, rule))
-    assert chain.gram == rule.gram == (not isinstance(rule, Median | TrimmedMean))
+    assert chain.gram == isinstance(rule, GramRule) == (not isinstance(rule, Median | TrimmedMean))
     assert str(chain).split(" >> ") == [str(step) for step in (*pre, rule)]
 
 
@@ -98,7 +100,9 @@ def test_only_clipping_then_mean_has_a_known_sensitivity() -> None:
     for rule in others:
         assert rule.l2_sensitivity(10) is None
         assert Chain((), rule).l2_sensitivity(10) is None
-    assert NormClip(2.0).l2_sensitivity(10) is None
+    assert (ARC(1) >> Mean()).l2_sensitivity(10) is None
+    assert CenteredClipping(2.0).l2_sensitivity(10) == 0.2
+    assert CenteredClipping(2.0, steps=2).l2_sensitivity(10) is None
 
 
 @given(pre=st.lists(_steps, max_size=3), rule=_rules)

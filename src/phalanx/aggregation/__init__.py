@@ -2,19 +2,56 @@
 
 from phalanx.aggregation.aggregate import aggregate
 from phalanx.aggregation.unsafe_mean import unsafe_mean
-from phalanx.rules import ARC, CAF, NNM, Chain, Krum, Mean, Median, MultiKrum, NormClip, TrimmedMean
+from phalanx.aggregation.weigh import gram_weights
+from phalanx.rules import (
+    ARC,
+    CAF,
+    FLAME,
+    MDA,
+    NNM,
+    Bucketing,
+    Bulyan,
+    CenteredClipping,
+    Chain,
+    Custom,
+    DnC,
+    FLTrust,
+    FoolsGold,
+    GeometricMedian,
+    Krum,
+    MeaMed,
+    Mean,
+    Median,
+    MoNNA,
+    MultiKrum,
+    NormClip,
+    TrimmedMean,
+)
 
 __all__ = [
     "ARC",
     "CAF",
+    "FLAME",
+    "MDA",
     "NNM",
+    "Bucketing",
+    "Bulyan",
+    "CenteredClipping",
     "Chain",
+    "Custom",
+    "DnC",
+    "FLTrust",
+    "FoolsGold",
+    "GeometricMedian",
     "Krum",
+    "MeaMed",
     "Mean",
     "Median",
+    "MoNNA",
     "MultiKrum",
     "NormClip",
     "TrimmedMean",
     "aggregate",
+    "gram_weights",
     "unsafe_mean",
 ]

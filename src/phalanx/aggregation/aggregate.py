@@ -2,113 +2,124 @@
 
 What a chain costs depends on what it has to know of the rows (n rows, d parameters):
 
-| chain                                | passes over the rows                                          |
-|--------------------------------------|---------------------------------------------------------------|
-| clip steps (if any) >> mean          | norms, combine                                                |
-| anything with NNM, Krum family, CAF  | norms, Gram matrix (n²d), combine; the rest on n × n matrices |
-| … >> median or trimmed mean          | as above for the pre-steps, then a sort of every mixed column |
+| chain                                 | passes over the rows                                          |
+|---------------------------------------|---------------------------------------------------------------|
+| clip steps (if any) >> mean           | norms, combine                                                |
+| clip steps (if any) >> median and kin | norms if there is a step; one that selects in every column    |
+| anything else with a Gram rule        | norms, Gram matrix (n²d), combine; the rest on n × n matrices |
+| anything else with a coordinate rule  | norms, Gram matrix; one that mixes and selects in every column |
 """
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable
+from functools import partial
 
-from phalanx.aggregation import arc, caf, krum, mean, median, nnm, norm_clip
-from phalanx.aggregation.columns import blocks, combine, mix, squared_norms
-from phalanx.aggregation.gram import Gram, gram, mixed
-from phalanx.aggregation.trimmed_mean import trim
-from phalanx.errors import QuorumError
-from phalanx.rules import ARC, CAF, NNM, Chain, Krum, Mean, Median, MultiKrum, NormClip, PreStep, Rule, TrimmedMean
+import numpy as np
+import numpy.typing as npt
+
+from phalanx import kernels
+from phalanx.aggregation import bulyan, columns
+from phalanx.aggregation.clip import clip_factors, only_clips
+from phalanx.aggregation.gram import gram
+from phalanx.aggregation.weigh import check_quorum, premixed, shares, weights_of
+from phalanx.rules import Bulyan, Chain, CoordinateRule, GramRule, MeaMed, Mean, Median, PreStep, Rule, TrimmedMean
 from phalanx.types import F32, F64, AggregationReport
 
 _SUM_TOLERANCE = 1e-9  # far below the half ulp (3e-8) by which a mean of the largest float32 could overflow
 
 
-def aggregate(rows: F32, rule: Rule | Chain, weights: F64 | None = None) -> tuple[F32, AggregationReport]:
+def aggregate(
+    rows: F32,
+    rule: Rule | Chain,
+    weights: F64 | None = None,
+    *,
+    reference: F32 | None = None,
+    history: F32 | None = None,
+) -> tuple[F32, AggregationReport]:
     """(n, d) float32 -> (d,) float32, and a report of who counted.
 
     `weights` (n,), the coordinator's, sum to 1 (default 1/n each). Only chains that end in `Mean` use them: every other
     rule treats rows alike, since what it tolerates is a number of hostile rows, not a weight.
+    `reference` (d,) float32 is what FLTrust compares with, what centred clipping starts from and FLAME's model;
+    `history` (n, d) float32 the sum of each row's past updates, for FoolsGold. Other rules ignore them.
 
     In the report, `weights` is each original row's share of the aggregate; they sum to less than 1 where rows were
-    clipped. For median and trimmed mean it is the share of coordinates at which the row was kept; after pre-steps,
-    those shares carried back through the mixing. `scores` are those of the last rule, on mixed rows. `l2_sensitivity`
-    is None under unequal weights: the bound that a rule states is for equal ones.
+    clipped, and where a reference has a share of its own. For coordinate-wise rules it is the share of coordinates at
+    which the row's value was among those averaged, equal values all counted; after pre-steps, those shares carried back
+    through the mixing. `scores` are those of the last rule, on mixed rows. `l2_sensitivity` is None under unequal
+    weights: the bound that a rule states is for equal ones.
 
     Raises QuorumError if n is below what a step needs, ValueError for anything but finite float32 rows and finite,
-    non-negative float64 weights. Inputs are not modified.
+    non-negative float64 weights, or where the rule is not handed what it needs. Inputs are not modified.
     """
     chain = rule if isinstance(rule, Chain) else Chain((), rule)
     _check_chain(chain)
-    _check_rows(rows)
-    _check_quorum(chain, len(rows))
+    _check_rows("rows", rows, 2)
+    _check_handed(chain, rows, reference, history)
+    check_quorum(chain, len(rows))
     _check_weights(weights, len(rows))
-    mixing, view = _pre_steps(chain, rows)
     scores: F64 | None = None
-    if isinstance(chain.rule, Median | TrimmedMean):
-        vector, kept = _by_coordinate(chain.rule, mixing, rows)
-        shares = kept @ mixing
+    if isinstance(chain.rule, CoordinateRule):
+        vector, counted = _by_coordinate(chain, chain.rule, rows)
+    elif isinstance(chain.rule, GramRule):
+        counted, scores = _by_weight(chain, chain.rule, rows, weights, reference, history)
+        vector = columns.combine(counted, rows, reference)
     else:
-        counted, scores = _row_weights(chain.rule, view, len(rows), weights)
-        shares = counted @ mixing
-        vector = combine(shares, rows)
+        raise ValueError(f"a rule is a function of the Gram matrix or coordinate-wise, and {chain.rule!r} is neither")
     equal = weights is None or bool(np.ptp(weights) <= _SUM_TOLERANCE / len(rows))
     sensitivity = chain.l2_sensitivity(len(rows)) if equal else None
-    return vector, AggregationReport(str(rule), shares, scores, sensitivity)
+    return vector, AggregationReport(str(rule), counted[: len(rows)], scores, sensitivity)
 
 
-def _pre_steps(chain: Chain, rows: F32) -> tuple[F64, Gram | None]:
-    """The mixing matrix (n, n) of all pre-steps; and the Gram matrix of the mixed rows, if a step or the rule needs it.
-
-    Clip steps alone need the norms only. Raises ValueError if a value is not finite.
-    """
-    if not any(isinstance(step, NNM | Krum | MultiKrum | CAF) for step in (*chain.pre, chain.rule)):
-        return np.diag(_clip_factors(chain.pre, squared_norms(rows))), None
-    view = gram(rows)
-    mixing = np.eye(len(rows))
-    for step in chain.pre:
-        W = nnm.mixing(step, view) if isinstance(step, NNM) else np.diag(_clip_factors((step,), view.squared_norms))
-        mixing = W @ mixing
-        view = mixed(view, W)
-    return mixing, view
-
-
-def _clip_factors(steps: tuple[PreStep, ...], squares: F64) -> F64:
-    """(n,) factors in [0, 1] by which clip steps, in order, shorten rows of these squared norms."""
-    factors = np.ones_like(squares)
-    for step in steps:
-        now = squares * factors**2
-        match step:
-            case NormClip():
-                factors = factors * norm_clip.scales(step, now)
-            case ARC():
-                factors = factors * arc.scales(step, now)
-            case NNM():
-                raise ValueError("nnm mixes rows, it is not a clip step")
-    return factors
-
-
-def _row_weights(
-    rule: Mean | Krum | MultiKrum | CAF, view: Gram | None, n: int, given: F64 | None
+def _by_weight(
+    chain: Chain, rule: GramRule, rows: F32, weights: F64 | None, reference: F32 | None, history: F32 | None
 ) -> tuple[F64, F64 | None]:
-    """(n,) weights of the mixed rows, and the rule's scores."""
-    if isinstance(rule, Mean):
-        return mean.weights(n, given), None
-    if view is None:
-        raise ValueError(f"{rule} needs the Gram matrix of the rows")
-    return caf.weights(rule, view) if isinstance(rule, CAF) else krum.weights(rule, view)
+    """(n,) or (n+1,) shares of the rows and the reference, and the rule's scores."""
+    if isinstance(rule, Mean) and only_clips(chain.pre):
+        given = np.full(len(rows), 1.0 / len(rows)) if weights is None else weights
+        return given * clip_factors(chain.pre, columns.squared_norms(rows)), None
+    mixing, view = premixed(chain, gram(rows, reference))
+    past = None if history is None else gram(history).raw
+    counted, scores = weights_of(rule, view, weights, past)
+    return shares(counted, mixing), scores
 
 
-def _by_coordinate(rule: Median | TrimmedMean, mixing: F64, rows: F32) -> tuple[F32, F64]:
-    """(d,) aggregate of the mixed rows, and (n,) the share of coordinates at which each mixed row was kept."""
-    n, d = rows.shape
-    vector = np.empty(d, dtype=np.float32)
-    kept = np.zeros(n)
-    for columns in blocks(rows):
-        block = mix(mixing, rows[:, columns])
-        vector[columns], counts = median.middle(block) if isinstance(rule, Median) else trim(block, rule.f)
-        kept += counts
-    return vector, kept / d
+def _by_coordinate(chain: Chain, rule: CoordinateRule, rows: F32) -> tuple[F32, F64]:
+    """(d,) aggregate of the mixed rows, and (n,) the share of coordinates at which each original row was kept."""
+    mixing: F64 | None = None
+    chosen: npt.NDArray[np.int64] | None = None
+    if isinstance(rule, Bulyan) or not only_clips(chain.pre):
+        mixing, view = premixed(chain, gram(rows))
+        if isinstance(rule, Bulyan):
+            chosen = bulyan.selection(rule, view)
+            mixing = mixing[chosen] if chain.pre else None
+    elif chain.pre:
+        mixing = np.diag(clip_factors(chain.pre, columns.squared_norms(rows)))
+    if mixing is not None:
+        vector, kept = columns.select(rows, _window(rule, len(mixing)), mixing)
+        return vector, kept @ mixing
+    m = len(rows) if chosen is None else len(chosen)
+    vector, kept = columns.select(rows, _window(rule, m), None, chosen)
+    if chosen is None:
+        return vector, kept
+    share = np.zeros(len(rows))
+    share[chosen] = kept
+    return vector, share
+
+
+def _window(rule: CoordinateRule, m: int) -> Callable[[kernels.Seen], kernels.Selected]:
+    """What is averaged of the m sorted values of a column."""
+    match rule:
+        case Median():
+            return kernels.median
+        case TrimmedMean(f):
+            return partial(kernels.trimmed_mean, f=f)
+        case MeaMed(f) | Bulyan(f):  # Bulyan: of the n-2f chosen, without 2f of them
+            size = m - f if isinstance(rule, MeaMed) else m - 2 * f
+            return partial(kernels.mean_near_median, size=size)
+        case _:
+            raise ValueError(f"{rule} is no coordinate-wise rule that is known here")
 
 
 def _check_chain(chain: Chain) -> None:
@@ -119,19 +130,26 @@ def _check_chain(chain: Chain) -> None:
         raise ValueError(f"a chain ends in a rule, got {chain.rule!r}")
 
 
-def _check_rows(rows: F32) -> None:
+def _check_rows(what: str, rows: F32, ndim: int) -> None:
     if not (isinstance(rows, np.ndarray) and rows.dtype == np.float32):
-        raise ValueError(f"rows must be a float32 array, got {getattr(rows, 'dtype', type(rows).__name__)}")
-    if rows.ndim != 2 or rows.shape[1] == 0:
-        raise ValueError(f"rows must be (n, d) with d >= 1, got shape {rows.shape}")
+        raise ValueError(f"{what} must be a float32 array, got {getattr(rows, 'dtype', type(rows).__name__)}")
+    if rows.ndim != ndim or rows.shape[-1] == 0:
+        shape = "(n, d)" if ndim == 2 else "(d,)"
+        raise ValueError(f"{what} must be {shape} with d >= 1, got shape {rows.shape}")
 
 
-def _check_quorum(chain: Chain, n: int) -> None:
-    for step in (*chain.pre, chain.rule):
-        if n < step.min_rows:
-            f = getattr(step, "f", None)
-            formula = "" if f is None else f"2f + {step.min_rows - 2 * f} = "
-            raise QuorumError(f"{step.name} needs n >= {formula}{step.min_rows} updates, got {n}")
+def _check_handed(chain: Chain, rows: F32, reference: F32 | None, history: F32 | None) -> None:
+    for name, value in (("reference", reference), ("history", history)):
+        if value is None and name in chain.needs:
+            raise ValueError(f"{chain.rule.name} needs the argument `{name}`, see its docstring")
+    if reference is not None:
+        _check_rows("reference", reference, 1)
+        if reference.shape != rows.shape[1:]:
+            raise ValueError(f"reference must be as long as the rows, {rows.shape[1]}, got {len(reference)}")
+    if history is not None:
+        _check_rows("history", history, 2)
+        if history.shape != rows.shape:
+            raise ValueError(f"history must have the shape of the rows, {rows.shape}, got {history.shape}")
 
 
 def _check_weights(weights: F64 | None, n: int) -> None:

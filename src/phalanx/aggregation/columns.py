@@ -1,4 +1,4 @@
-"""Passes over the rows (n, d), a block of columns at a time, in float64 and in a fixed order.
+"""Passes over the rows (n, d), in float64 and in a fixed order, wherever the rows lie: in memory or spilled to disk.
 
 The rows are never copied whole to float64. A row of weight zero is not read: it leaves no trace, however large it is,
 and Krum's answer costs one row.
@@ -6,55 +6,100 @@ and Krum's answer costs one row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Protocol, runtime_checkable
 
 import numpy as np
+import numpy.typing as npt
 
+from phalanx import kernels
 from phalanx.types import F32, F64
 
-BLOCK_ELEMENTS = 1 << 17  # 1 MiB of float64: about one core's L2
+
+@runtime_checkable
+class StoredRows(Protocol):
+    """Rows (n, d) float32 that are not in memory: they come a block of columns at a time."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, d)."""
+
+    def blocks(self) -> Iterator[tuple[slice, F32]]:
+        """Columns, and the rows' (n, b) values there, in order; each block is gone when the next one comes."""
 
 
-def blocks(rows: F32) -> Iterator[slice]:
-    """The column slices of a pass over `rows`, in order. Their width depends on n alone."""
-    n, d = rows.shape
-    width = max(1, BLOCK_ELEMENTS // n)
-    for start in range(0, d, width):
-        yield slice(start, min(start + width, d))
+Rows = F32 | StoredRows
 
 
-def squared_norms(rows: F32) -> F64:
+def blocks(rows: Rows) -> Iterator[tuple[slice, F32]]:
+    """The rows' columns in order: all at once if they are in memory."""
+    if isinstance(rows, np.ndarray):
+        yield slice(0, rows.shape[1]), rows
+    else:
+        yield from rows.blocks()
+
+
+def squared_norms(rows: Rows) -> F64:
     """(n,) squared l2 norms. Raises ValueError that names the rows with a value that is not finite.
 
     A sum of squares of finite float32 values cannot overflow float64 (3.4e38 squared is 1.2e77), so that one pass
     answers both questions.
     """
     squares = np.zeros(rows.shape[0])
-    for columns in blocks(rows):
-        block = rows[:, columns].astype(np.float64)
-        squares += np.einsum("ij,ij->i", block, block)
+    for _, block in blocks(rows):
+        squares += kernels.squared_norms(block)
     bad = np.flatnonzero(~np.isfinite(squares))
     if bad.size:
         raise ValueError(f"rows must be finite, got NaN or infinity in rows {bad.tolist()}")
     return squares
 
 
-def combine(weights: F64, rows: F32) -> F32:
-    """(n,) weights, (n, d) rows -> (d,) their weighted sum, accumulated in float64 in the order of the rows."""
+def products(rows: Rows, centre: int, reference: F32 | None = None) -> F64:
+    """Inner products of the vectors rows - c, then reference - c if there is one, then c, which is row `centre`."""
+    m = rows.shape[0] + (reference is not None)
+    total = np.zeros((m, m))
+    for columns, block in blocks(rows):
+        total += kernels.products(block, centre, None if reference is None else reference[columns])
+    seen = np.zeros((m + 1, m + 1))
+    seen[:m, :m] = total
+    seen[m, :m] = seen[:m, m] = total[centre]
+    seen[m, m] = total[centre, centre]
+    seen[:, centre] = seen[centre, :] = 0.0  # from itself the centre is seen as zero
+    return seen
+
+
+def combine(weights: F64, rows: Rows, reference: F32 | None = None) -> F32:
+    """(n,) weights, (n, d) rows -> (d,) their weighted sum, accumulated in float64 in the order of the rows.
+
+    With (n+1,) weights the last is that of the reference.
+    """
     vector = np.empty(rows.shape[1], dtype=np.float32)
-    used = np.flatnonzero(weights)
-    for columns in blocks(rows):
-        total = np.zeros(columns.stop - columns.start)
-        for i in used:
-            total += weights[i] * rows[i, columns].astype(np.float64)
-        vector[columns] = total
+    other = reference if len(weights) > rows.shape[0] else None
+    for columns, block in blocks(rows):
+        vector[columns] = kernels.combine(weights, block, None if other is None else other[columns])
     return vector
 
 
-def mix(mixing: F64, block: F32) -> F32:
-    """(n, n) mixing matrix, (n, b) columns -> (n, b) mixed columns, accumulated in float64 in the order of the rows."""
-    mixed = np.zeros(block.shape)
-    for j, row in enumerate(block.astype(np.float64)):
-        takers = np.flatnonzero(mixing[:, j])
-        mixed[takers] += mixing[takers, j, None] * row
-    return mixed.astype(np.float32)
+def select(
+    rows: Rows,
+    window: Callable[[kernels.Seen], kernels.Selected],
+    mixing: F64 | None = None,
+    chosen: npt.NDArray[np.int64] | None = None,
+) -> tuple[F32, F64]:
+    """(d,) what `window`, a coordinate-wise kernel, gives; (m,) at which share of coordinates each row was averaged.
+
+    It sees the rows at `chosen`, or all; or `mixing` (m, n) times them. Raises ValueError that names the rows with a
+    value that is not finite.
+    """
+    d = rows.shape[1]
+    places = None if chosen is None else chosen.astype(np.int32)
+    vector = np.empty(d, dtype=np.float32)
+    kept: F64 | None = None
+    for columns, block in blocks(rows):
+        vector[columns], counts, finite = window(kernels.Seen(block, places, mixing))
+        if not finite:
+            squared_norms(rows)  # names them
+        kept = counts.astype(np.float64) if kept is None else kept + counts
+    if kept is None:
+        raise ValueError("the rows have no columns")
+    return vector, kept / d

@@ -3,12 +3,13 @@
 Rows are seen from a centre c, the row of median norm, so that the distance of two near rows is not lost in the square
 of their length. With n > 2f members the median norm is at most the largest honest one, whoever owns that row; row 0
 would be whoever the attacker wants. The centre is kept as one more vector of the matrix, so that steps which are not
-translation invariant (clipping) can be applied to it as well.
+translation invariant (clipping) can be applied to it as well; and so is the reference vector, where a rule is handed
+one.
 
 Everything is a product of float64 values: float32 rows of 3e38 in 1e6 dimensions have a squared norm of 1e83. An entry
 is rounded relative to the lengths of its own two vectors only, so a huge row spoils its own entries and no others.
 
-Letters: `n` rows x_i, `c` the centre, `W` (n, n) a mixing matrix: the mixed rows are W X.
+Letters: `n` rows x_i, `c` the centre, `r` the reference, `W` (m, n) a mixing matrix: the mixed rows are W X.
 """
 
 from __future__ import annotations
@@ -17,46 +18,69 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from phalanx.aggregation.columns import blocks, squared_norms
+from phalanx.aggregation.columns import products, squared_norms
 from phalanx.types import F32, F64
 
 
 @dataclass(frozen=True, slots=True)
 class Gram:
-    """`products` (n+1, n+1): inner products of the vectors x_1 - c, …, x_n - c, c. `squared_norms` (n,): of the x_i."""
+    """`products`: the inner products of x_1 - c, …, x_n - c, then r - c if there is a reference, then c itself."""
 
     products: F64
-    squared_norms: F64
+    has_reference: bool = False
+
+    @property
+    def n(self) -> int:
+        """The number of rows."""
+        return len(self.products) - 1 - self.has_reference
 
     @property
     def centred(self) -> F64:
         """(n, n): inner products of the rows as seen from the centre."""
-        return self.products[:-1, :-1]
+        return self.products[: self.n, : self.n]
+
+    @property
+    def raw(self) -> F64:
+        """(n, n), or (n+1, n+1) with the reference last: inner products of the rows as they are."""
+        P = self.products
+        toward_centre = P[:-1, -1]
+        raw: F64 = P[:-1, :-1] + toward_centre[:, None] + toward_centre[None, :] + P[-1, -1]
+        return raw
+
+    @property
+    def squared_norms(self) -> F64:
+        """(n,): squared l2 norms of the rows, never negative."""
+        return np.maximum(np.diagonal(self.raw)[: self.n], 0.0)
 
 
-def gram(rows: F32) -> Gram:
+def gram(rows: F32, reference: F32 | None = None) -> Gram:
     """(n, d) float32 -> their Gram matrix. Raises ValueError if a value is not finite."""
-    squares = squared_norms(rows)
-    centre = _median_row(squares)
-    products = np.zeros((len(rows) + 1, len(rows) + 1))
-    for columns in blocks(rows):
-        block = rows[:, columns].astype(np.float64)
-        vectors = np.vstack([block - block[centre], block[centre]])
-        products += vectors @ vectors.T
-    return Gram(products, squares)
+    centre = median_row(squared_norms(rows))
+    return Gram(products(rows, centre, reference), reference is not None)
+
+
+def from_products(G: F64, has_reference: bool = False) -> Gram:
+    """The same of rows that are known by their inner products X Xᵀ alone, the reference last if there is one."""
+    as_they_are = Gram(np.pad(G, (0, 1)), has_reference)  # seen from a centre at zero
+    return mixed(as_they_are, np.eye(as_they_are.n))
 
 
 def mixed(before: Gram, W: F64) -> Gram:
-    """The Gram matrix of the rows W X, from that of X.
+    """The Gram matrix of the rows W X, from that of X. The reference stays as it is.
 
     The new centre is subtracted among the coefficients, before any product, so that nothing is lost by it; and a row
     with coefficient zero contributes an exact zero.
     """
-    coefficients = np.column_stack([W, W.sum(axis=1)])
-    squares = np.einsum("ij,ij->i", coefficients @ before.products, coefficients)
-    centre = coefficients[_median_row(squares)]
+    m, n = W.shape
+    coefficients = np.zeros((m + before.has_reference, len(before.products)))
+    coefficients[:m, :n] = W
+    coefficients[:m, -1] = W.sum(axis=1)
+    if before.has_reference:
+        coefficients[m, n] = coefficients[m, -1] = 1.0
+    squares = np.einsum("ij,ij->i", coefficients[:m] @ before.products, coefficients[:m])
+    centre = coefficients[median_row(squares)]
     vectors = np.vstack([coefficients - centre, centre])
-    return Gram(vectors @ before.products @ vectors.T, np.maximum(squares, 0.0))
+    return Gram(vectors @ before.products @ vectors.T, before.has_reference)
 
 
 def squared_distances(view: Gram) -> F64:
@@ -71,6 +95,6 @@ def squared_distances(view: Gram) -> F64:
     return distances
 
 
-def _median_row(squares: F64) -> int:
+def median_row(squares: F64) -> int:
     """The row of median norm: the lower one of two, the first one of several."""
     return int(np.argsort(squares, kind="stable")[(len(squares) - 1) // 2])

@@ -1,167 +1,88 @@
-"""Aggregation rules as frozen values: what to do, how many rows it needs, how far one member can move the result.
-
-A rule says nothing about how it is computed: `phalanx.aggregation` runs it in the clear. Rules come in two families:
-functions of the Gram matrix, and coordinate-wise rules. Pre-steps compose with `>>`:
-`ARC(f=2) >> NNM(f=2) >> CAF(f=2)`.
+"""What all rules share, and how pre-steps and a rule become one chain.
 
 Letters: `n` rows, `f` hostile rows tolerated.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import overload
+from typing import ClassVar, Literal, overload
 
 from phalanx.errors import RuleRefused
 
+Handed = Literal["reference", "history"]
 
-class _Rule:
-    """What all rules share. `str(rule)` is the text for people, config and log: `krum(f=2)`."""
+
+class _Step:
+    """A rule or a pre-step. `str(step)` is the text for people, config and log: `krum(f=2)`."""
 
     __slots__ = ()
-    name = ""
+    name: ClassVar[str] = ""
+    needs: ClassVar[frozenset[Handed]] = frozenset()  # what `aggregate` must be handed besides the rows
 
     @property
     def min_rows(self) -> int:
-        """The fewest rows with which the rule keeps what it promises."""
+        """The fewest rows with which the step keeps what it promises."""
         return 1
 
-    def l2_sensitivity(self, invited: float) -> float | None:
-        """How far (l2) one member's presence moves the aggregate over `invited` members; None: not bounded."""
-        return None
-
     @property
-    def gram(self) -> bool:
-        """Whether this is a function of the Gram matrix (else coordinate-wise)."""
-        return True
+    def max_rows(self) -> int | None:
+        """The most rows that it can be computed for; None: any number."""
+        return None
 
     def __str__(self) -> str:
         return self.name
 
 
-class _PreStep(_Rule):
-    """A rule that changes the rows and hands them on. `ARC(2) >> NNM(2) >> CAF(2)` reads from left to right."""
+class Rule(_Step):
+    """The last step: many rows become one vector. Every rule is a `GramRule` or a `CoordinateRule`."""
 
     __slots__ = ()
+
+    def l2_sensitivity(self, invited: float, clip_l2: float | None = None) -> float | None:
+        """How far (l2) one member's presence moves the aggregate over `invited` members; None: not bounded.
+
+        `clip_l2` bounds the length of the rows, if anything does.
+        """
+        return None
+
+
+class GramRule(Rule):
+    """A function of the Gram matrix of the rows, which gives each row a weight: the same in every rotated space."""
+
+    __slots__ = ()
+
+
+class CoordinateRule(Rule):
+    """A rule that looks at each coordinate by itself."""
+
+    __slots__ = ()
+
+
+class PreStep(_Step):
+    """A step that changes the rows and hands them on. `ARC(2) >> NNM(2) >> CAF(2)` reads from left to right."""
+
+    __slots__ = ()
+
+    @property
+    def public_clip(self) -> float | None:
+        """The length to which the step cuts each row whatever the others are; None: it does something else."""
+        return None
+
+    def rows_needed(self, then: int) -> int:
+        """The fewest rows that leave `then` rows after this step, at least `min_rows`."""
+        return max(self.min_rows, then)
+
+    def rows_left(self, n: int) -> int:
+        """How many rows come out of `n`."""
+        return n
 
     @overload
     def __rshift__(self, then: Rule) -> Chain: ...
     @overload
     def __rshift__(self, then: PreStep) -> Steps: ...
     def __rshift__(self, then: Rule | PreStep) -> Chain | Steps:
-        first = Steps((self,))  # type: ignore[arg-type]  # every subclass is one of PreStep
-        return first >> then
-
-
-@dataclass(frozen=True, slots=True)
-class _Tolerant(_Rule):
-    """A rule or step that tolerates `f` hostile rows, an integer >= 0, among at least 2f + `slack` rows."""
-
-    f: int
-    slack = 1
-
-    def __post_init__(self) -> None:
-        if not (isinstance(self.f, int) and not isinstance(self.f, bool) and self.f >= 0):
-            raise RuleRefused(f"{self.name} needs an integer f >= 0, got {self.f!r}")
-
-    @property
-    def min_rows(self) -> int:
-        return 2 * self.f + self.slack
-
-    def __str__(self) -> str:
-        return f"{self.name}(f={self.f})"
-
-
-@dataclass(frozen=True, slots=True)
-class Mean(_Rule):
-    """The weighted mean. Tolerates nobody: one row moves it anywhere."""
-
-    name = "mean"
-
-
-@dataclass(frozen=True, slots=True)
-class Krum(_Tolerant):
-    """The one row closest to its n-f-2 nearest others.  Blanchard et al., NeurIPS 2017, section 4. n >= 2f + 3."""
-
-    name = "krum"
-    slack = 3
-
-
-@dataclass(frozen=True, slots=True)
-class MultiKrum(_Tolerant):
-    """The mean of the m = n-f-2 rows with the best Krum scores.  Damaskinos et al., SysML 2019. n >= 2f + 3."""
-
-    name = "multi-krum"
-    slack = 3
-
-
-@dataclass(frozen=True, slots=True)
-class CAF(_Tolerant):
-    """Covariance-bound-agnostic filter: weights shrink along the top eigenvector.  Allouah et al., ICML 2025.
-
-    n > 2f.
-    """
-
-    name = "caf"
-
-
-@dataclass(frozen=True, slots=True)
-class Median(_Tolerant):
-    """Coordinate-wise median.  Yin et al., ICML 2018, Definition 1. n > 2f."""
-
-    name = "median"
-
-    @property
-    def gram(self) -> bool:
-        return False
-
-
-@dataclass(frozen=True, slots=True)
-class TrimmedMean(_Tolerant):
-    """Coordinate-wise mean without the f largest and f smallest. n > 2f.  Yin et al., ICML 2018, Definition 2."""
-
-    name = "trimmed-mean"
-
-    @property
-    def gram(self) -> bool:
-        return False
-
-
-@dataclass(frozen=True, slots=True)
-class NormClip(_PreStep):
-    """Each row scaled down to l2 norm `clip_l2`, a public bound, never up."""
-
-    clip_l2: float
-    name = "norm-clip"
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.clip_l2) and self.clip_l2 > 0):
-            raise RuleRefused(f"norm-clip needs a finite clip_l2 > 0, got {self.clip_l2!r}")
-
-    def __str__(self) -> str:
-        return f"norm-clip({self.clip_l2:g})"
-
-
-@dataclass(frozen=True, slots=True)
-class NNM(_Tolerant, _PreStep):
-    """Each row becomes the mean of the n-f rows nearest to it, itself included.  Allouah et al., AISTATS 2023.
-
-    n > 2f.
-    """
-
-    name = "nnm"
-
-
-@dataclass(frozen=True, slots=True)
-class ARC(_Tolerant, _PreStep):
-    """The k = floor(2(f/n)(n-f)) longest rows cut to the length of the next. n > 2f.  Allouah et al., ICLR 2025."""
-
-    name = "arc"
-
-
-PreStep = NormClip | NNM | ARC
-Rule = Mean | Krum | MultiKrum | CAF | Median | TrimmedMean
+        return Steps((self,)) >> then
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,23 +111,64 @@ class Chain:
     @property
     def min_rows(self) -> int:
         """The fewest rows with which every step keeps what it promises."""
-        return max(step.min_rows for step in (*self.pre, self.rule))
+        rows = self.rule.min_rows
+        for step in reversed(self.pre):
+            rows = step.rows_needed(rows)
+        return rows
 
     def l2_sensitivity(self, invited: float) -> float | None:
-        """clip_l2 / invited for `norm-clip >> mean` over a fixed denominator; None for everything else.
+        """That of `norm-clip >> mean` and of one step of centred clipping, over a fixed denominator; else None.
 
         None also where a bound might exist but is not analysed here. Unit: one member added or removed.
         """
-        match self:
-            case Chain(pre=(NormClip(clip_l2=clip),), rule=Mean()):
-                return clip / invited
+        match self.pre:
+            case ():
+                return self.rule.l2_sensitivity(invited)
+            case (step,) if step.public_clip is not None:
+                return self.rule.l2_sensitivity(invited, step.public_clip)
             case _:
                 return None
 
     @property
     def gram(self) -> bool:
         """Whether the last rule is a function of the Gram matrix (else coordinate-wise)."""
-        return self.rule.gram
+        return isinstance(self.rule, GramRule)
+
+    @property
+    def needs(self) -> frozenset[Handed]:
+        """What the chain must be handed besides the rows."""
+        return self.rule.needs.union(*(step.needs for step in self.pre))
 
     def __str__(self) -> str:
         return " >> ".join(str(step) for step in (*self.pre, self.rule))
+
+
+def check_f(name: str, f: int) -> None:
+    """Raises RuleRefused unless `f` is an integer >= 0."""
+    if not (isinstance(f, int) and not isinstance(f, bool) and f >= 0):
+        raise RuleRefused(f"{name} needs an integer f >= 0, got {f!r}")
+
+
+def check_count(name: str, what: str, value: int) -> None:
+    """Raises RuleRefused unless `value` is an integer >= 1."""
+    if not (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        raise RuleRefused(f"{name} needs an integer {what} >= 1, got {value!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerant(_Step):
+    """A step that tolerates `f` hostile rows among at least `per_f` f + `slack` rows."""
+
+    f: int
+    slack: ClassVar[int] = 1
+    per_f: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        check_f(self.name, self.f)
+
+    @property
+    def min_rows(self) -> int:
+        return self.per_f * self.f + self.slack
+
+    def __str__(self) -> str:
+        return f"{self.name}(f={self.f})"

@@ -1,0 +1,141 @@
+"""From a Gram matrix and a chain to the share of each row: the same whatever the rows are and wherever they lie.
+
+A pre-step is a mixing matrix W, the rule a weight for each mixed row, and the share of an original row is wᵀW.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from phalanx.aggregation import (
+    arc,
+    bucketing,
+    caf,
+    centered_clipping,
+    custom,
+    dnc,
+    flame,
+    fltrust,
+    foolsgold,
+    geometric_median,
+    krum,
+    mda,
+    mean,
+    monna,
+    nnm,
+    norm_clip,
+)
+from phalanx.aggregation.gram import Gram, from_products, mixed
+from phalanx.errors import QuorumError
+from phalanx.rules import (
+    ARC,
+    CAF,
+    FLAME,
+    MDA,
+    NNM,
+    Bucketing,
+    CenteredClipping,
+    Chain,
+    Custom,
+    DnC,
+    FLTrust,
+    FoolsGold,
+    GeometricMedian,
+    GramRule,
+    Krum,
+    Mean,
+    MoNNA,
+    MultiKrum,
+    NormClip,
+    PreStep,
+    Rule,
+)
+from phalanx.types import F64
+
+# (n,) weights, or (n+1,) with that of the reference last; and (n,) scores, lower is more trusted, or None.
+Weights = tuple[F64, F64 | None]
+
+_WEIGHTS: dict[type[GramRule], Callable[[Any, Gram], Weights]] = {
+    CAF: caf.weights,
+    CenteredClipping: centered_clipping.weights,
+    Custom: custom.weights,
+    DnC: dnc.weights,
+    FLAME: flame.weights,
+    FLTrust: fltrust.weights,
+    GeometricMedian: geometric_median.weights,
+    Krum: krum.weights,
+    MDA: mda.weights,
+    MoNNA: monna.weights,
+    MultiKrum: krum.weights,
+}
+_MIXING: dict[type[PreStep], Callable[[Any, Gram], F64]] = {
+    ARC: lambda step, view: np.diag(arc.scales(step, view.squared_norms)),
+    Bucketing: bucketing.mixing,
+    NNM: nnm.mixing,
+    NormClip: lambda step, view: np.diag(norm_clip.scales(step, view.squared_norms)),
+}
+
+
+def gram_weights(G: F64, rule: GramRule | Chain, *, history: F64 | None = None, reference: bool = False) -> Weights:
+    """The shares of rows that are known by their inner products alone, and the rule's scores of them.
+
+    `G` (n, n) float64 is X Xᵀ; with `reference` it is (n+1, n+1), the reference last. `history` (n, n) is the Gram
+    matrix of the rows' histories. The aggregate is the shares times the rows. Everything that a rule decides, and every
+    what-if, costs O(n³) here and no pass over the rows. Raises ValueError for a coordinate-wise rule.
+    """
+    chain = rule if isinstance(rule, Chain) else Chain((), rule)
+    if not isinstance(chain.rule, GramRule):
+        raise ValueError(f"{chain} is no function of the Gram matrix: it looks at each coordinate by itself")
+    view = from_products(np.asarray(G, dtype=np.float64), reference)
+    check_quorum(chain, view.n)
+    mixing, view = premixed(chain, view)
+    counted, scores = weights_of(chain.rule, view, None, history)
+    return shares(counted, mixing), scores
+
+
+def premixed(chain: Chain, view: Gram) -> tuple[F64, Gram]:
+    """The mixing matrix (m, n) of all pre-steps, and the Gram matrix of the mixed rows."""
+    mixing = np.eye(view.n)
+    for step in chain.pre:
+        W = _MIXING[type(step)](step, view)
+        mixing = W @ mixing
+        view = mixed(view, W)
+    return mixing, view
+
+
+def weights_of(rule: GramRule, view: Gram, given: F64 | None, history: F64 | None) -> Weights:
+    """Weights of the (mixed) rows. `given` are the coordinator's, which the mean alone uses."""
+    if isinstance(rule, Mean):
+        return mean.weights(view.n, given), None
+    if isinstance(rule, FoolsGold):
+        if history is None:
+            raise ValueError("foolsgold needs the history of the rows")
+        return foolsgold.weights(rule, history)
+    return _WEIGHTS[type(rule)](rule, view)
+
+
+def shares(counted: F64, mixing: F64) -> F64:
+    """The weights of mixed rows carried back to the original rows; that of the reference stays last."""
+    m = len(mixing)
+    return np.concatenate([counted[:m] @ mixing, counted[m:]])
+
+
+def check_quorum(chain: Chain, n: int) -> None:
+    """Raises QuorumError if `n` rows are fewer than a step needs, or more than it can be computed for."""
+    steps: tuple[Rule | PreStep, ...] = (*chain.pre, chain.rule)
+    for step in steps:
+        if n < step.min_rows:
+            raise QuorumError(f"{step.name} needs n >= {_needed(step)} updates, got {n}")
+        if step.max_rows is not None and n > step.max_rows:
+            raise QuorumError(f"{step.name} is exact for n <= {step.max_rows} updates only, got {n}")
+        n = step.rows_left(n) if isinstance(step, PreStep) else n
+
+
+def _needed(step: Rule | PreStep) -> str:
+    """`2f + 3 = 5`, or the number alone."""
+    f = getattr(step, "f", None)
+    per_f = getattr(step, "per_f", 2)
+    return f"{step.min_rows}" if f is None else f"{per_f}f + {step.min_rows - per_f * f} = {step.min_rows}"
