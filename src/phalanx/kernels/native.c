@@ -17,6 +17,7 @@ enum {
     GRAM_W = 256,     /* ten packed rows of a register tile: 20 KiB, within L1 */
     SELECT_W = 64,    /* four registers of float32 */
     SELECT_AHEAD = 192, /* columns by which the rows are fetched before they are needed */
+    MIX_ROWS = 8,     /* mixed rows whose sums stay in registers */
     RING_W = 512,
     RING_P = 4,
     RING_Q = 2,
@@ -77,6 +78,8 @@ static size_t select_work(Py_ssize_t n, Py_ssize_t m)
 #define FMA(a, b, c) ((a) * (b) + (c))
 #define MIN(a, b) JOIN(choose, any)((a) < (b), a, b)
 #define MAX(a, b) JOIN(choose, any)((a) < (b), b, a)
+#define WIDE(p) __builtin_convertvector(*(const half_any *)(p), vector_any)
+#define NARROW(v) __builtin_convertvector(v, half_any)
 typedef float floats_16 __attribute__((vector_size(16)));
 typedef int32_t counts_16 __attribute__((vector_size(16)));
 /* Lane by lane, `yes` where the mask is all ones and `no` where it is zero. */
@@ -93,6 +96,8 @@ static inline floats_16 choose_any(counts_16 mask, floats_16 yes, floats_16 no)
 #undef FMA
 #undef MIN
 #undef MAX
+#undef WIDE
+#undef NARROW
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
@@ -104,6 +109,8 @@ static inline floats_16 choose_any(counts_16 mask, floats_16 yes, floats_16 no)
 #define FMA(a, b, c) _mm256_fmadd_pd(a, b, c)
 #define MIN(a, b) _mm256_min_ps(a, b)
 #define MAX(a, b) _mm256_max_ps(b, a)
+#define WIDE(p) _mm256_cvtps_pd(_mm_loadu_ps(p))
+#define NARROW(v) _mm256_cvtpd_ps(v)
 #include "passes.h"
 #undef MACHINE
 #undef TARGET
@@ -113,6 +120,8 @@ static inline floats_16 choose_any(counts_16 mask, floats_16 yes, floats_16 no)
 #undef FMA
 #undef MIN
 #undef MAX
+#undef WIDE
+#undef NARROW
 
 #define MACHINE avx512
 #define TARGET __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,prefer-vector-width=512")))
@@ -122,6 +131,8 @@ static inline floats_16 choose_any(counts_16 mask, floats_16 yes, floats_16 no)
 #define FMA(a, b, c) _mm512_fmadd_pd(a, b, c)
 #define MIN(a, b) _mm512_min_ps(a, b)
 #define MAX(a, b) _mm512_max_ps(b, a)
+#define WIDE(p) _mm512_cvtps_pd(_mm256_loadu_ps(p))
+#define NARROW(v) _mm512_cvtpd_ps(v)
 #include "passes.h"
 #undef MACHINE
 #undef TARGET
@@ -131,6 +142,8 @@ static inline floats_16 choose_any(counts_16 mask, floats_16 yes, floats_16 no)
 #undef FMA
 #undef MIN
 #undef MAX
+#undef WIDE
+#undef NARROW
 #endif
 
 typedef struct {

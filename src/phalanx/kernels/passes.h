@@ -7,6 +7,8 @@
  *   TILE_P, TILE_Q  rows of a register tile of the Gram pass: TILE_P * TILE_Q accumulators stay in registers
  *   FMA(a, b, c)    a * b + c, rounded once where the instruction set can; in the Gram pass only
  *   MIN(a, b), MAX(a, b)  of two registers of 2 * LANES float32 values
+ *   WIDE(p)         LANES float32 values from any address, in float64
+ *   NARROW(v)       LANES float64 values, rounded to float32
  *
  * Letters: n rows x_i of which columns [start, stop) are seen; m vectors after mixing; W columns of a tile.
  *
@@ -28,12 +30,6 @@ typedef int64_t NAME(longs) __attribute__((vector_size(LANES * sizeof(double))))
 #define ANYWHERE NAME(anywhere) /* the same, at any address */
 #define COUNTS NAME(counts)
 #define STEP (2 * LANES)
-
-/* LANES float32 values from any address, in float64. */
-TARGET static inline VECTOR NAME(wide)(const float *values)
-{
-    return __builtin_convertvector(*(const HALF *)values, VECTOR);
-}
 
 /* squares[i] += the squared l2 norm of row i, in float64. A value that is not finite makes it so. */
 TARGET static void NAME(norms)(const Rows *rows, Py_ssize_t start, Py_ssize_t stop, double *squares)
@@ -67,7 +63,7 @@ TARGET static inline void NAME(add_rows)(const float *const *x, const double *we
         VECTOR sum = *(VECTOR *)(total + k);
         for (int u = 0; u < count; u++) {
             __builtin_prefetch(x[u] + k + COMBINE_W, 0, 2);
-            sum += weights[u] * NAME(wide)(x[u] + k);
+            sum += weights[u] * WIDE(x[u] + k);
         }
         *(VECTOR *)(total + k) = sum;
     }
@@ -94,7 +90,10 @@ TARGET static void NAME(combine)(const Rows *rows, const int32_t *used, const do
             else
                 NAME(add_rows)(x, weights + u, group, width, total);
         }
-        for (Py_ssize_t k = 0; k < width; k++)
+        Py_ssize_t k = 0;
+        for (; k + LANES <= width; k += LANES)
+            *(HALF *)(out + c + k) = NARROW(*(VECTOR *)(total + k));
+        for (; k < width; k++)
             out[c + k] = (float)total[k];
     }
 }
@@ -127,7 +126,7 @@ TARGET static void NAME(pack)(const float *x, const double *middle, Py_ssize_t w
     Py_ssize_t k = 0;
     for (; k + LANES <= width; k += LANES) {
         __builtin_prefetch(x + k + GRAM_W, 0, 2);
-        *(VECTOR *)(z + k) = NAME(wide)(x + k) - *(const VECTOR *)(middle + k);
+        *(VECTOR *)(z + k) = WIDE(x + k) - *(const VECTOR *)(middle + k);
     }
     for (; k < width; k++)
         z[k] = (double)x[k] - middle[k];
@@ -173,6 +172,27 @@ TARGET static void NAME(products)(const Rows *rows, Py_ssize_t centre, Py_ssize_
                 }
 }
 
+/* `count` mixed rows of the tile: weights (count, n) times the n rows of `source`, added in their order in float64. */
+TARGET static inline void NAME(mix)(const float *source, const double *weights, int count, Py_ssize_t n, float *tile)
+{
+    for (int k = 0; k < SELECT_W; k += STEP) {
+        VECTOR left[MIX_ROWS] = {{0}}, right[MIX_ROWS] = {{0}};
+        for (Py_ssize_t j = 0; j < n; j++) {
+            const float *x = source + j * SELECT_W + k;
+            VECTOR first = WIDE(x), second = WIDE(x + LANES);
+            for (int i = 0; i < count; i++) {
+                double weight = weights[i * n + j];
+                left[i] += weight * first;
+                right[i] += weight * second;
+            }
+        }
+        for (int i = 0; i < count; i++) {
+            *(HALF *)(tile + i * SELECT_W + k) = NARROW(left[i]);
+            *(HALF *)(tile + i * SELECT_W + k + LANES) = NARROW(right[i]);
+        }
+    }
+}
+
 /* The tile of the columns [c, c + SELECT_W): m rows, each row of the input, or the mixture of them that `mixing` (m, n)
  * says, added in the order of the rows in float64. Columns past `width` are zero. `check` becomes NaN at a column that
  * holds a value that is not finite: its product with zero is NaN. */
@@ -196,20 +216,11 @@ TARGET static void NAME(load)(const Rows *rows, const double *mixing, Py_ssize_t
             check[k / STEP] += value * 0.0f;
         }
     }
-    if (mixing == NULL)
-        return;
-    for (Py_ssize_t i = 0; i < m; i++) {
-        double total[SELECT_W] = {0};
-        for (Py_ssize_t j = 0; j < rows->n; j++) {
-            double weight = mixing[i * rows->n + j];
-            const float *x = source + j * SELECT_W;
-            if (weight != 0.0)
-                for (int k = 0; k < SELECT_W; k++)
-                    total[k] += weight * (double)x[k];
-        }
-        for (int k = 0; k < SELECT_W; k++)
-            tile[i * SELECT_W + k] = (float)total[k];
-    }
+    for (Py_ssize_t i = 0; mixing != NULL && i < m; i += MIX_ROWS)
+        if (m - i >= MIX_ROWS)
+            NAME(mix)(source, mixing + i * rows->n, MIX_ROWS, rows->n, tile + i * SELECT_W);
+        else
+            NAME(mix)(source, mixing + i * rows->n, (int)(m - i), rows->n, tile + i * SELECT_W);
 }
 
 /* sort_K(tile): sorts K neighbouring rows of the tile, which stay in registers meanwhile where there are enough. */
@@ -275,8 +286,8 @@ TARGET static void NAME(middle)(const float *tile, const Plan *plan, double *tot
             row = tile + plan->order[i] * SELECT_W + k;
             smallest = MIN(smallest, *(const FLOATS *)row);
             largest = MAX(largest, *(const FLOATS *)row);
-            left += NAME(wide)(row);
-            right += NAME(wide)(row + LANES);
+            left += WIDE(row);
+            right += WIDE(row + LANES);
         }
         *(FLOATS *)(low + k) = smallest;
         *(FLOATS *)(high + k) = largest;
@@ -302,7 +313,7 @@ TARGET static void NAME(extremes)(const float *tile, const Plan *plan, double *t
         *(FLOATS *)(low + k) = below;
         *(FLOATS *)(high + k) = above;
         for (int half = 0; half < STEP; half += LANES)
-            *(VECTOR *)(total + k + half) = (VECTOR){0} + NAME(wide)(low + k + half) + NAME(wide)(high + k + half);
+            *(VECTOR *)(total + k + half) = (VECTOR){0} + WIDE(low + k + half) + WIDE(high + k + half);
     }
 }
 
@@ -312,7 +323,7 @@ TARGET static void NAME(extremes)(const float *tile, const Plan *plan, double *t
 TARGET static void NAME(nearest)(const float *tile, const Plan *plan, double *total, float *low, float *high)
 {
     const Py_ssize_t m = plan->m, size = plan->last - plan->first;
-#define VALUE(i) NAME(wide)(tile + plan->order[i] * SELECT_W + k)
+#define VALUE(i) WIDE(tile + plan->order[i] * SELECT_W + k)
     for (int k = 0; k < SELECT_W; k += LANES) {
         VECTOR twice = VALUE((m - 1) / 2) + VALUE(m / 2);
         LONGS begin = {0};
@@ -327,8 +338,8 @@ TARGET static void NAME(nearest)(const float *tile, const Plan *plan, double *to
             highest = NAME(either)(at == size - 1, value, highest);
         }
         *(VECTOR *)(total + k) = sum;
-        *(HALF *)(low + k) = __builtin_convertvector(lowest, HALF);
-        *(HALF *)(high + k) = __builtin_convertvector(highest, HALF);
+        *(HALF *)(low + k) = NARROW(lowest);
+        *(HALF *)(high + k) = NARROW(highest);
     }
 #undef VALUE
 }
