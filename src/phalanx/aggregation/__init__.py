@@ -1,6 +1,7 @@
 """Many updates to one, robustly: `aggregate(rows, rule) -> (vector, report)`."""
 
 from phalanx.aggregation.aggregate import aggregate
+from phalanx.aggregation.sealed_rows import SealedRows
 from phalanx.aggregation.unsafe_mean import unsafe_mean
 from phalanx.aggregation.weigh import gram_weights
 from phalanx.rules import (
@@ -50,6 +51,7 @@ __all__ = [
     "MoNNA",
     "MultiKrum",
     "NormClip",
+    "SealedRows",
     "TrimmedMean",
     "aggregate",
     "gram_weights",

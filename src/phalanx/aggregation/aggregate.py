@@ -21,7 +21,9 @@ import numpy.typing as npt
 from phalanx import kernels
 from phalanx.aggregation import bulyan, columns
 from phalanx.aggregation.clip import clip_factors, only_clips
+from phalanx.aggregation.columns import Rows
 from phalanx.aggregation.gram import gram
+from phalanx.aggregation.sealed_rows import SealedRows
 from phalanx.aggregation.weigh import check_quorum, premixed, shares, weights_of
 from phalanx.rules import Bulyan, Chain, CoordinateRule, GramRule, MeaMed, Mean, Median, PreStep, Rule, TrimmedMean
 from phalanx.types import F32, F64, AggregationReport
@@ -30,14 +32,16 @@ _SUM_TOLERANCE = 1e-9  # far below the half ulp (3e-8) by which a mean of the la
 
 
 def aggregate(
-    rows: F32,
+    rows: Rows,
     rule: Rule | Chain,
     weights: F64 | None = None,
     *,
     reference: F32 | None = None,
-    history: F32 | None = None,
+    history: Rows | None = None,
 ) -> tuple[F32, AggregationReport]:
     """(n, d) float32 -> (d,) float32, and a report of who counted.
+
+    `rows` are an array, which may be memory-mapped, or `SealedRows` where n rows do not fit in memory.
 
     `weights` (n,), the coordinator's, sum to 1 (default 1/n each). Only chains that end in `Mean` use them: every other
     rule treats rows alike, since what it tolerates is a number of hostile rows, not a weight.
@@ -55,10 +59,10 @@ def aggregate(
     """
     chain = rule if isinstance(rule, Chain) else Chain((), rule)
     _check_chain(chain)
-    _check_rows("rows", rows, 2)
+    _check_rows("rows", rows)
     _check_handed(chain, rows, reference, history)
-    check_quorum(chain, len(rows))
-    _check_weights(weights, len(rows))
+    check_quorum(chain, rows.shape[0])
+    _check_weights(weights, rows.shape[0])
     scores: F64 | None = None
     if isinstance(chain.rule, CoordinateRule):
         vector, counted = _by_coordinate(chain, chain.rule, rows)
@@ -67,17 +71,17 @@ def aggregate(
         vector = columns.combine(counted, rows, reference)
     else:
         raise ValueError(f"a rule is a function of the Gram matrix or coordinate-wise, and {chain.rule!r} is neither")
-    equal = weights is None or bool(np.ptp(weights) <= _SUM_TOLERANCE / len(rows))
-    sensitivity = chain.l2_sensitivity(len(rows)) if equal else None
-    return vector, AggregationReport(str(rule), counted[: len(rows)], scores, sensitivity)
+    equal = weights is None or bool(np.ptp(weights) <= _SUM_TOLERANCE / rows.shape[0])
+    sensitivity = chain.l2_sensitivity(rows.shape[0]) if equal else None
+    return vector, AggregationReport(str(rule), counted[: rows.shape[0]], scores, sensitivity)
 
 
 def _by_weight(
-    chain: Chain, rule: GramRule, rows: F32, weights: F64 | None, reference: F32 | None, history: F32 | None
+    chain: Chain, rule: GramRule, rows: Rows, weights: F64 | None, reference: F32 | None, history: Rows | None
 ) -> tuple[F64, F64 | None]:
     """(n,) or (n+1,) shares of the rows and the reference, and the rule's scores."""
     if isinstance(rule, Mean) and only_clips(chain.pre):
-        given = np.full(len(rows), 1.0 / len(rows)) if weights is None else weights
+        given = np.full(rows.shape[0], 1.0 / rows.shape[0]) if weights is None else weights
         return given * clip_factors(chain.pre, columns.squared_norms(rows)), None
     mixing, view = premixed(chain, gram(rows, reference))
     past = None if history is None else gram(history).raw
@@ -85,7 +89,7 @@ def _by_weight(
     return shares(counted, mixing), scores
 
 
-def _by_coordinate(chain: Chain, rule: CoordinateRule, rows: F32) -> tuple[F32, F64]:
+def _by_coordinate(chain: Chain, rule: CoordinateRule, rows: Rows) -> tuple[F32, F64]:
     """(d,) aggregate of the mixed rows, and (n,) the share of coordinates at which each original row was kept."""
     mixing: F64 | None = None
     chosen: npt.NDArray[np.int64] | None = None
@@ -99,11 +103,11 @@ def _by_coordinate(chain: Chain, rule: CoordinateRule, rows: F32) -> tuple[F32, 
     if mixing is not None:
         vector, kept = columns.select(rows, _window(rule, len(mixing)), mixing)
         return vector, kept @ mixing
-    m = len(rows) if chosen is None else len(chosen)
+    m = rows.shape[0] if chosen is None else len(chosen)
     vector, kept = columns.select(rows, _window(rule, m), None, chosen)
     if chosen is None:
         return vector, kept
-    share = np.zeros(len(rows))
+    share = np.zeros(rows.shape[0])
     share[chosen] = kept
     return vector, share
 
@@ -130,24 +134,26 @@ def _check_chain(chain: Chain) -> None:
         raise ValueError(f"a chain ends in a rule, got {chain.rule!r}")
 
 
-def _check_rows(what: str, rows: F32, ndim: int) -> None:
+def _check_rows(what: str, rows: Rows) -> None:
+    if isinstance(rows, SealedRows):
+        return
     if not (isinstance(rows, np.ndarray) and rows.dtype == np.float32):
         raise ValueError(f"{what} must be a float32 array, got {getattr(rows, 'dtype', type(rows).__name__)}")
-    if rows.ndim != ndim or rows.shape[-1] == 0:
-        shape = "(n, d)" if ndim == 2 else "(d,)"
-        raise ValueError(f"{what} must be {shape} with d >= 1, got shape {rows.shape}")
+    if rows.ndim != 2 or rows.shape[1] == 0:
+        raise ValueError(f"{what} must be (n, d) with d >= 1, got shape {rows.shape}")
 
 
-def _check_handed(chain: Chain, rows: F32, reference: F32 | None, history: F32 | None) -> None:
+def _check_handed(chain: Chain, rows: Rows, reference: F32 | None, history: Rows | None) -> None:
     for name, value in (("reference", reference), ("history", history)):
         if value is None and name in chain.needs:
             raise ValueError(f"{chain.rule.name} needs the argument `{name}`, see its docstring")
     if reference is not None:
-        _check_rows("reference", reference, 1)
+        if not (isinstance(reference, np.ndarray) and reference.dtype == np.float32):
+            raise ValueError("reference must be a float32 array")
         if reference.shape != rows.shape[1:]:
-            raise ValueError(f"reference must be as long as the rows, {rows.shape[1]}, got {len(reference)}")
+            raise ValueError(f"reference must be as long as the rows, ({rows.shape[1]},), got shape {reference.shape}")
     if history is not None:
-        _check_rows("history", history, 2)
+        _check_rows("history", history)
         if history.shape != rows.shape:
             raise ValueError(f"history must have the shape of the rows, {rows.shape}, got {history.shape}")
 

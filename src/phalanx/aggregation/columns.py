@@ -1,4 +1,4 @@
-"""Passes over the rows (n, d), in float64 and in a fixed order, wherever the rows lie: in memory or spilled to disk.
+"""Passes over the rows (n, d), in float64 and in a fixed order, wherever the rows lie: in memory, mapped, or sealed.
 
 The rows are never copied whole to float64. A row of weight zero is not read: it leaves no trace, however large it is,
 and Krum's answer costs one row.
@@ -7,28 +7,15 @@ and Krum's answer costs one row.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from phalanx import kernels
+from phalanx.aggregation.sealed_rows import SealedRows
 from phalanx.types import F32, F64
 
-
-@runtime_checkable
-class StoredRows(Protocol):
-    """Rows (n, d) float32 that are not in memory: they come a block of columns at a time."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(n, d)."""
-
-    def blocks(self) -> Iterator[tuple[slice, F32]]:
-        """Columns, and the rows' (n, b) values there, in order; each block is gone when the next one comes."""
-
-
-Rows = F32 | StoredRows
+Rows = F32 | SealedRows
 
 
 def blocks(rows: Rows) -> Iterator[tuple[slice, F32]]:
@@ -45,9 +32,7 @@ def squared_norms(rows: Rows) -> F64:
     A sum of squares of finite float32 values cannot overflow float64 (3.4e38 squared is 1.2e77), so that one pass
     answers both questions.
     """
-    squares = np.zeros(rows.shape[0])
-    for _, block in blocks(rows):
-        squares += kernels.squared_norms(block)
+    squares = rows.squared_norms if isinstance(rows, SealedRows) else kernels.squared_norms(rows)
     bad = np.flatnonzero(~np.isfinite(squares))
     if bad.size:
         raise ValueError(f"rows must be finite, got NaN or infinity in rows {bad.tolist()}")

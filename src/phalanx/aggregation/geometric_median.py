@@ -9,8 +9,8 @@ nearly on a line or the median on one of them; Newton's step is fast near the mi
 shortened Newton steps and of the nearest row, each pass takes the one that goes lowest. What a step gains is computed
 row by row as a difference, since in the sum itself a row 1e30 away would drown all the others.
 
-It ends when what the best step gains is below rounding, or 1e-12 of the scale a row: 2 to 5 passes in the generic case,
-up to 30 where an even number of rows lies on a line and every point between the middle two is a median.
+It ends when the best step gains no more than 1e-14 of the scale a row, or when what it gains is rounding: 2 to 5 passes
+in the generic case, up to 35 where an even number of rows lies on a line and all between the middle two are medians.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from phalanx.rules import GeometricMedian
 from phalanx.types import F64
 
 _SMOOTHING = 1e-6  # ν, in units of the scale
-_TOLERANCE = 1e-12  # of the sum of distances, in units of the scale, a row
+_TOLERANCE = 1e-14  # of the sum of distances, in units of the scale, a row
 _MAX_PASSES = 50
 _NEWTON = np.array([1.0, 0.5, 0.1, 0.01])  # parts of Newton's step that are tried
 _EPS = float(np.finfo(np.float64).eps)
@@ -36,8 +36,7 @@ def weights(rule: GeometricMedian, view: Gram) -> tuple[F64, F64]:
     if square == 0.0:  # more than half of the rows are one and the same: that row is the median
         equal = (from_others == 0.0).astype(np.float64)
         return equal / equal.sum(), np.sqrt(distances[np.argmin(from_others)])
-    start = int(np.argmin(from_others))
-    r = _descend(view.centred / square, np.sqrt(distances[start] / square + 1.0), start)
+    r = _descend(view.centred / square, np.sqrt(from_others / square + 1.0))
     return _normalised(1.0 / r), r * np.sqrt(square)
 
 
@@ -60,32 +59,32 @@ def _normalised(a: F64) -> F64:
     return np.asarray(a / a.sum())
 
 
-def _descend(G: F64, r: F64, near: int) -> F64:
-    """(n,) smoothed distances of the rows from the median, from a guess `r` of them and the row `near` the guess.
+def _descend(G: F64, r: F64) -> F64:
+    """(n,) smoothed distances of the rows from the median, from a guess `r` of them.
 
     The point is always the mean under weights 1/r: coefficients of both signs, as Newton's steps would pile up where
     rows depend on each other, would multiply the rounding.
     """
     lengths = np.sqrt(np.diagonal(G))
+    enough, gained = _TOLERANCE * len(G), np.inf
     for _ in range(_MAX_PASSES):
         a = _normalised(1.0 / r)
-        K = _seen_from_mean(G, a, near)
+        K = _seen_from_mean(G, a, int(np.argmin(r)))
         r = np.sqrt(np.maximum(np.diagonal(K), 0.0) + _SMOOTHING**2)
-        steps = _proposals(K, r)
-        change, after = _outcomes(K, r, steps)
+        change, after = _outcomes(K, r, _proposals(K, r))
         best = int(np.argmin(change))
-        # Two near rows far from the centre have a product that is rounded relative to its length.
-        rounding = 8.0 * _EPS * float((lengths / r).sum() * (a @ lengths))
-        enough = _TOLERANCE * len(a) + rounding
-        at_end = not change[best] < -enough
-        if at_end and change[0] <= enough:
-            best = 0  # within rounding of each other: Newton's whole step ends nearest to the minimum
-        if not change[best] <= enough:
+        before, gained = gained, -float(change[best])
+        # Two near rows that are far from the centre have a product rounded relative to its length. What is below that
+        # may be real, then Newton's steps make it vanish, or not, then they turn in circles.
+        rounding = enough + _EPS * float((lengths / r).sum() * (a @ lengths))
+        at_end = gained <= enough or (gained <= rounding and gained > before / 4.0)
+        if at_end and change[0] <= rounding:
+            best = 0  # all alike within rounding: Newton's whole step ends nearest to the minimum
+        if not change[best] <= rounding:
             return r
         r = after[best]
         if at_end:
             break
-        near = int(np.argmin(r))
     return r
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from phalanx.aggregation.columns import products, squared_norms
+from phalanx.aggregation.columns import Rows, products, squared_norms
 from phalanx.types import F32, F64
 
 
@@ -53,7 +53,7 @@ class Gram:
         return np.maximum(np.diagonal(self.raw)[: self.n], 0.0)
 
 
-def gram(rows: F32, reference: F32 | None = None) -> Gram:
+def gram(rows: Rows, reference: F32 | None = None) -> Gram:
     """(n, d) float32 -> their Gram matrix. Raises ValueError if a value is not finite."""
     centre = median_row(squared_norms(rows))
     return Gram(products(rows, centre, reference), reference is not None)
