@@ -6,7 +6,7 @@ import datetime
 import math
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from phalanx.canonical import decode
 from phalanx.config import MAX_MEMBERS, MAX_ROUNDS, Settings, parse, read_config
+from phalanx.config.tables import RuleName
 from phalanx.errors import ConfigError, NotAvailable, PhalanxError, RuleRefused
 from phalanx.privacy import epsilon
 from phalanx.redteam.scenario import RUNS
@@ -26,6 +27,10 @@ PRIVACY = {"unit": "example", "epsilon": 8.0, "clip_l2": 1.0, "normaliser": 150}
 CENTRAL = {"unit": "member", "epsilon": 8.0}
 CLIPPED_MEAN = {"rule": "mean", "pre": ["norm-clip"], "clip_l2": 0.5}
 SECTIONS = tuple(Settings.model_fields)
+
+
+# Every rule of a run that is no mean and no clipping to a public bound.
+ROBUST = sorted(set(get_args(RuleName)) - {"mean", "centered-clipping"})
 
 
 def table(**sections: dict[str, Any]) -> dict[str, Any]:
@@ -193,6 +198,7 @@ OUT_OF_RANGE: list[tuple[str, str, list[Any]]] = [
     ("aggregation", "f", [-1, MAX_MEMBERS + 1, 1.0, True, "1", math.nan]),
     ("aggregation", "pre", ["nnm", ["krum"], [1], {}]),
     ("aggregation", "clip_l2", NOT_POSITIVE),
+    ("aggregation", "steps", [0, -1, 101, 1.0, True, "1"]),
     ("screening", "max_norm", NOT_POSITIVE),
     ("screening", "max_examples", NO_COUNT),
     ("screening", "weighting", ["fair", "", 1]),
@@ -279,9 +285,9 @@ def test_a_gate_needs_voters_for_the_liars_that_it_tolerates() -> None:
     assert parse(table(gate={"f": 5, "unsafe_accept_all": True})).gate_policy(10).unsafe_accept_all
 
 
-@pytest.mark.parametrize("rule", ["krum", "multi-krum", "caf", "median", "trimmed-mean"])
+@pytest.mark.parametrize("rule", ROBUST)
 def test_a_selection_rule_is_never_sold_as_central_privacy(rule: str) -> None:
-    for aggregation in ({"rule": rule, "f": 2}, {"rule": rule, "f": 2, "pre": ["norm-clip"], "clip_l2": 1.0}):
+    for aggregation in ({"rule": rule, "f": 1}, {"rule": rule, "f": 1, "pre": ["norm-clip"], "clip_l2": 1.0}):
         error = refusal(RuleRefused, privacy=CENTRAL, aggregation=aggregation)
         assert "l2 sensitivity" in error.message and 'privacy.unit = "example"' in error.hint
 
@@ -458,7 +464,37 @@ def test_any_table_is_a_configuration_that_can_be_assembled_or_an_error_of_ours(
 # ------------------------------------------------------------------------------------------- what would protect nobody
 
 
-@pytest.mark.parametrize("rule", ["krum", "multi-krum", "caf", "median", "trimmed-mean"])
+@pytest.mark.parametrize("rule", ROBUST)
+def test_every_rule_of_a_run_is_built_with_its_f(rule: str) -> None:
+    chain = parse(table(aggregation={"rule": rule, "f": 1})).chain
+    assert chain.rule.name == rule and f"{rule}(f=1" in str(chain)
+
+
+def test_centered_clipping_of_one_step_is_central_privacys_other_rule() -> None:
+    clipping = {"rule": "centered-clipping", "f": 1, "clip_l2": 2.0}
+    found = parse(table(privacy=CENTRAL, aggregation=clipping))
+    assert found.chain.l2_sensitivity(9) == 2.0 / 9
+    assert (
+        "needs aggregation.clip_l2" in refusal(RuleRefused, aggregation={"rule": "centered-clipping", "f": 1}).message
+    )
+    assert "l2 sensitivity" in refusal(RuleRefused, privacy=CENTRAL, aggregation=clipping | {"steps": 2}).message
+    assert "only centered-clipping takes steps" in refusal(RuleRefused, aggregation={"f": 1, "steps": 2}).message
+
+
+def test_mda_is_refused_where_it_could_not_be_exact() -> None:
+    many = {"name": "clinics", "members": [f"m{i}" for i in range(21)]}
+    assert "at most 20 updates" in refusal(RuleRefused, federation=many, aggregation={"rule": "mda", "f": 1}).message
+
+
+@pytest.mark.parametrize("name", ["fltrust", "foolsgold", "monna"])
+def test_what_only_the_library_can_run_is_said_to_be_not_available(name: str) -> None:
+    error = refusal(NotAvailable, aggregation={"rule": name, "f": 1})
+    assert error.message.startswith(f"not available: rule '{name}'") and "aggregate" in error.hint
+    error = refusal(NotAvailable, aggregation={"f": 1, "pre": ["bucketing"]})
+    assert error.message.startswith("not available: step 'bucketing'")
+
+
+@pytest.mark.parametrize("rule", ROBUST)
 def test_a_robust_rule_that_tolerates_nobody_is_refused(rule: str) -> None:
     """`trimmed-mean(f=0)` is the mean under another name, and gets past a floor that refuses the mean."""
     error = refusal(RuleRefused, aggregation={"rule": rule, "f": 0})

@@ -25,8 +25,8 @@ from phalanx.rules import (
     FoolsGold,
     GeometricMedian,
     Krum,
-    Mean,
     MeaMed,
+    Mean,
     Median,
     MoNNA,
     MultiKrum,
@@ -49,7 +49,7 @@ def reference(
     """(n, d) -> (d,) in float64. `trusted` (d,) is the reference vector, `past` (n, d) the history."""
     chain = rule if isinstance(rule, Chain) else Chain((), rule)
     vectors = [row.astype(np.float64) for row in rows]
-    handed = [np.zeros(rows.shape[1]) if trusted is None else trusted.astype(np.float64)]
+    known = np.zeros(rows.shape[1]) if trusted is None else trusted.astype(np.float64)
     for step in chain.pre:
         vectors = prepared(step, vectors)
     n = len(vectors)
@@ -79,20 +79,20 @@ def reference(
         case GeometricMedian():
             return geometric_median(np.array(vectors))
         case CenteredClipping(clip_l2, steps):
-            return centered_clipping(vectors, handed[0], clip_l2, steps)
+            return centered_clipping(vectors, known, clip_l2, steps)
         case MoNNA(f, own):
             order = sorted(range(n), key=lambda j: (j != own, np.linalg.norm(vectors[own] - vectors[j]), j))
             return np.asarray(np.mean([vectors[j] for j in order[: n - f]], axis=0))
         case DnC(f, c):
             return dnc(np.array(vectors), ceil(c * f))
         case FLTrust():
-            return fltrust(vectors, handed[0])
+            return fltrust(vectors, known)
         case FoolsGold():
             assert past is not None
             shares = foolsgold([row.astype(np.float64) for row in past])
             return np.asarray(sum(share * x for share, x in zip(shares, vectors, strict=True)))
         case FLAME():
-            return flame(vectors, handed[0])
+            return flame(vectors, known)
         case Custom(function):
             return np.asarray(function(np.array(vectors) @ np.array(vectors).T) @ np.array(vectors))
     raise ValueError(f"no reference for {rule}")
@@ -159,7 +159,8 @@ def nearest_to_median(X: F64, count: int) -> F64:
 
 def bulyan_selection(vectors: list[F64], f: int) -> list[int]:
     """n-2f rows, each the best by Krum among those left, over m-f-2 others of m left, at least 1."""
-    left, chosen = list(range(len(vectors))), []
+    left = list(range(len(vectors)))
+    chosen: list[int] = []
     while len(chosen) < len(vectors) - 2 * f:
         count = max(len(left) - f - 2, 1)
         scores = {i: sorted(float(((vectors[i] - vectors[j]) ** 2).sum()) for j in left if j != i) for i in left}
@@ -170,10 +171,15 @@ def bulyan_selection(vectors: list[F64], f: int) -> list[int]:
 
 
 def tightest(vectors: list[F64], size: int) -> tuple[int, ...]:
-    """The first of the subsets of smallest diameter."""
+    """Of the subsets of smallest diameter that of the smallest sum of squared distances, then the first."""
     apart = {(i, j): float(np.linalg.norm(vectors[i] - vectors[j])) for i, j in combinations(range(len(vectors)), 2)}
     subsets = combinations(range(len(vectors)), size)
-    return min(subsets, key=lambda subset: max((apart[pair] for pair in combinations(subset, 2)), default=0.0))
+
+    def spread(subset: tuple[int, ...]) -> tuple[float, float]:
+        lengths = [apart[pair] for pair in combinations(subset, 2)]
+        return max(lengths, default=0.0), sum(length**2 for length in lengths)
+
+    return min(subsets, key=spread)
 
 
 def smoothing(X: F64) -> float:
@@ -191,13 +197,15 @@ def sum_of_distances(X: F64, z: F64, nu: float) -> float:
 
 def geometric_median(X: F64, passes: int = 50_000) -> F64:
     """By Weiszfeld's steps alone, as many as it takes."""
-    nu, z = smoothing(X), np.median(X, axis=0)
+    nu, z = smoothing(X), np.asarray(np.median(X, axis=0))
+    if nu <= 1e-20 * np.abs(X).max():  # more than half of the rows are one and the same
+        return z
     for _ in range(passes):
         pull = 1.0 / np.sqrt(((X - z) ** 2).sum(axis=1) + nu**2)
-        before, z = z, pull @ X / pull.sum()
+        before, z = z, np.asarray(pull @ X / pull.sum())
         if np.abs(z - before).max() <= 1e-15 * np.abs(z).max():
             break
-    return np.asarray(z)
+    return z
 
 
 def centered_clipping(vectors: list[F64], v: F64, clip_l2: float, steps: int) -> F64:

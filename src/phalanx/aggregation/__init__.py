@@ -1,6 +1,7 @@
 """Many updates to one, robustly: `aggregate(rows, rule) -> (vector, report)`."""
 
 from phalanx.aggregation.aggregate import aggregate
+from phalanx.aggregation.check import Traits, check_rule
 from phalanx.aggregation.sealed_rows import SealedRows
 from phalanx.aggregation.unsafe_mean import unsafe_mean
 from phalanx.aggregation.weigh import gram_weights
@@ -52,8 +53,10 @@ __all__ = [
     "MultiKrum",
     "NormClip",
     "SealedRows",
+    "Traits",
     "TrimmedMean",
     "aggregate",
+    "check_rule",
     "gram_weights",
     "unsafe_mean",
 ]

@@ -24,7 +24,7 @@ from phalanx.aggregation.clip import clip_factors, only_clips
 from phalanx.aggregation.columns import Rows
 from phalanx.aggregation.gram import gram
 from phalanx.aggregation.sealed_rows import SealedRows
-from phalanx.aggregation.weigh import check_quorum, premixed, shares, weights_of
+from phalanx.aggregation.weigh import check_quorum, premixed, weighed
 from phalanx.rules import Bulyan, Chain, CoordinateRule, GramRule, MeaMed, Mean, Median, PreStep, Rule, TrimmedMean
 from phalanx.types import F32, F64, AggregationReport
 
@@ -83,10 +83,9 @@ def _by_weight(
     if isinstance(rule, Mean) and only_clips(chain.pre):
         given = np.full(rows.shape[0], 1.0 / rows.shape[0]) if weights is None else weights
         return given * clip_factors(chain.pre, columns.squared_norms(rows)), None
-    mixing, view = premixed(chain, gram(rows, reference))
-    past = None if history is None else gram(history).raw
-    counted, scores = weights_of(rule, view, weights, past)
-    return shares(counted, mixing), scores
+    view = gram(rows, reference, rule.about_zero)
+    past = None if history is None else gram(history, about_zero=True, what="history").raw
+    return weighed(chain, rule, view, given=weights, history=past)
 
 
 def _by_coordinate(chain: Chain, rule: CoordinateRule, rows: Rows) -> tuple[F32, F64]:
@@ -150,6 +149,8 @@ def _check_handed(chain: Chain, rows: Rows, reference: F32 | None, history: Rows
     if reference is not None:
         if not (isinstance(reference, np.ndarray) and reference.dtype == np.float32):
             raise ValueError("reference must be a float32 array")
+        if not np.isfinite(reference).all():
+            raise ValueError("reference must be finite, got NaN or infinity")
         if reference.shape != rows.shape[1:]:
             raise ValueError(f"reference must be as long as the rows, ({rows.shape[1]},), got shape {reference.shape}")
     if history is not None:

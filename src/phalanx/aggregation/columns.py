@@ -26,7 +26,7 @@ def blocks(rows: Rows) -> Iterator[tuple[slice, F32]]:
         yield from rows.blocks()
 
 
-def squared_norms(rows: Rows) -> F64:
+def squared_norms(rows: Rows, what: str = "rows") -> F64:
     """(n,) squared l2 norms. Raises ValueError that names the rows with a value that is not finite.
 
     A sum of squares of finite float32 values cannot overflow float64 (3.4e38 squared is 1.2e77), so that one pass
@@ -35,18 +35,23 @@ def squared_norms(rows: Rows) -> F64:
     squares = rows.squared_norms if isinstance(rows, SealedRows) else kernels.squared_norms(rows)
     bad = np.flatnonzero(~np.isfinite(squares))
     if bad.size:
-        raise ValueError(f"rows must be finite, got NaN or infinity in rows {bad.tolist()}")
+        raise ValueError(f"{what} must be finite, got NaN or infinity in rows {bad.tolist()}")
     return squares
 
 
 def products(rows: Rows, centre: int, reference: F32 | None = None) -> F64:
-    """Inner products of the vectors rows - c, then reference - c if there is one, then c, which is row `centre`."""
+    """Inner products of the vectors rows - c, then reference - c if there is one, then c, which is row `centre`.
+
+    With centre -1 c is zero.
+    """
     m = rows.shape[0] + (reference is not None)
     total = np.zeros((m, m))
     for columns, block in blocks(rows):
         total += kernels.products(block, centre, None if reference is None else reference[columns])
     seen = np.zeros((m + 1, m + 1))
     seen[:m, :m] = total
+    if centre < 0:
+        return seen
     seen[m, :m] = seen[:m, m] = total[centre]
     seen[m, m] = total[centre, centre]
     seen[:, centre] = seen[centre, :] = 0.0  # from itself the centre is seen as zero

@@ -3,7 +3,7 @@
 Nguyen et al., USENIX Security 2022, Algorithm 1, lines 6 to 12. It clusters with HDBSCAN, the least size of a cluster
 n//2 + 1, one neighbour, a single cluster allowed. Then no cluster can split in two, the reachability of two rows is
 their distance, and what is left is: join rows in the order of their distance until a component holds a majority; that
-component is kept. Rows at the same distance join together. There always is one, so that FLAME removes at most n/2 - 1/2
+component is kept. Rows at the same distance join together. There always is one, so that FLAME removes fewer than n/2
 rows and may remove honest ones that differ from the majority.
 """
 

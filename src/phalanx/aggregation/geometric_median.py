@@ -65,7 +65,7 @@ def _descend(G: F64, r: F64) -> F64:
     The point is always the mean under weights 1/r: coefficients of both signs, as Newton's steps would pile up where
     rows depend on each other, would multiply the rounding.
     """
-    lengths = np.sqrt(np.diagonal(G))
+    lengths = np.sqrt(np.maximum(np.diagonal(G), 0.0))
     enough, gained = _TOLERANCE * len(G), np.inf
     for _ in range(_MAX_PASSES):
         a = _normalised(1.0 / r)

@@ -2,9 +2,11 @@
 
 Rows are seen from a centre c, the row of median norm, so that the distance of two near rows is not lost in the square
 of their length. With n > 2f members the median norm is at most the largest honest one, whoever owns that row; row 0
-would be whoever the attacker wants. The centre is kept as one more vector of the matrix, so that steps which are not
-translation invariant (clipping) can be applied to it as well; and so is the reference vector, where a rule is handed
-one.
+would be whoever the attacker wants. Rules that compare directions, and may have to hold against a hostile majority, see
+them from zero instead: a centre that a huge hostile row owns would drown the honest rows' directions.
+
+The centre is kept as one more vector of the matrix, so that steps which are not translation invariant (clipping) can be
+applied to it as well; and so is the reference vector, where a rule is handed one.
 
 Everything is a product of float64 values: float32 rows of 3e38 in 1e6 dimensions have a squared norm of 1e83. An entry
 is rounded relative to the lengths of its own two vectors only, so a huge row spoils its own entries and no others.
@@ -24,10 +26,14 @@ from phalanx.types import F32, F64
 
 @dataclass(frozen=True, slots=True)
 class Gram:
-    """`products`: the inner products of x_1 - c, …, x_n - c, then r - c if there is a reference, then c itself."""
+    """`products`: the inner products of x_1 - c, …, x_n - c, then r - c if there is a reference, then c itself.
+
+    `about_zero`: c is zero, and stays zero when the rows are mixed.
+    """
 
     products: F64
     has_reference: bool = False
+    about_zero: bool = False
 
     @property
     def n(self) -> int:
@@ -53,15 +59,16 @@ class Gram:
         return np.maximum(np.diagonal(self.raw)[: self.n], 0.0)
 
 
-def gram(rows: Rows, reference: F32 | None = None) -> Gram:
-    """(n, d) float32 -> their Gram matrix. Raises ValueError if a value is not finite."""
-    centre = median_row(squared_norms(rows))
-    return Gram(products(rows, centre, reference), reference is not None)
+def gram(rows: Rows, reference: F32 | None = None, about_zero: bool = False, what: str = "rows") -> Gram:
+    """(n, d) float32 -> their Gram matrix. Raises ValueError that names `what` if a value is not finite."""
+    squares = squared_norms(rows, what)
+    centre = -1 if about_zero else median_row(squares)
+    return Gram(products(rows, centre, reference), reference is not None, about_zero)
 
 
-def from_products(G: F64, has_reference: bool = False) -> Gram:
+def from_products(G: F64, has_reference: bool = False, about_zero: bool = False) -> Gram:
     """The same of rows that are known by their inner products X Xᵀ alone, the reference last if there is one."""
-    as_they_are = Gram(np.pad(G, (0, 1)), has_reference)  # seen from a centre at zero
+    as_they_are = Gram(np.pad(G, (0, 1)), has_reference, about_zero)
     return mixed(as_they_are, np.eye(as_they_are.n))
 
 
@@ -78,9 +85,9 @@ def mixed(before: Gram, W: F64) -> Gram:
     if before.has_reference:
         coefficients[m, n] = coefficients[m, -1] = 1.0
     squares = np.einsum("ij,ij->i", coefficients[:m] @ before.products, coefficients[:m])
-    centre = coefficients[median_row(squares)]
+    centre = np.zeros(len(before.products)) if before.about_zero else coefficients[median_row(squares)]
     vectors = np.vstack([coefficients - centre, centre])
-    return Gram(vectors @ before.products @ vectors.T, before.has_reference)
+    return Gram(vectors @ before.products @ vectors.T, before.has_reference, before.about_zero)
 
 
 def squared_distances(view: Gram) -> F64:

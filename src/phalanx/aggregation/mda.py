@@ -26,16 +26,21 @@ def weights(rule: MDA, view: Gram) -> tuple[F64, None]:
     return weights, None
 
 
-def tightest(distances: npt.NDArray[Any], size: int) -> npt.NDArray[np.intp]:
-    """The `size` rows of smallest diameter; of several such sets the lexicographically first.
+def tightest(distances: npt.NDArray[Any], size: int, ranks: npt.NDArray[Any] | None = None) -> npt.NDArray[np.intp]:
+    """The `size` rows of smallest diameter; of several such sets that of the smallest sum of distances, then the first.
 
-    Only the order of the distances counts: ranks, or squares, give the same answer.
+    Sets of one diameter are common: all that hold its two ends and nothing outside. The paper takes any of them; the
+    sum keeps the answer from depending on the order of the rows. `ranks`, numbers in the order of the distances, are
+    compared in their place where they are quicker to compare.
     """
+    compared = distances if ranks is None else ranks
     n = len(distances)
     count = comb(n, size)
     members = np.fromiter(chain.from_iterable(combinations(range(n), size)), dtype=np.intp, count=count * size)
     subsets = members.reshape(count, size)
-    diameters = np.zeros(count, dtype=distances.dtype)
+    diameters = np.zeros(count, dtype=compared.dtype)
     for i, j in combinations(range(size), 2):
-        np.maximum(diameters, distances[subsets[:, i], subsets[:, j]], out=diameters)
-    return np.asarray(subsets[np.argmin(diameters)])
+        np.maximum(diameters, compared[subsets[:, i], subsets[:, j]], out=diameters)
+    tied = subsets[diameters == diameters.min()]
+    sums = distances[tied[:, :, None], tied[:, None, :]].sum(axis=(1, 2))
+    return np.asarray(tied[np.argmin(sums)])

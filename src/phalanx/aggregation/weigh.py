@@ -53,6 +53,7 @@ from phalanx.rules import (
     PreStep,
     Rule,
 )
+from phalanx.rules.rule import Tolerant
 from phalanx.types import F64
 
 # (n,) weights, or (n+1,) with that of the reference last; and (n,) scores, lower is more trusted, or None.
@@ -89,11 +90,22 @@ def gram_weights(G: F64, rule: GramRule | Chain, *, history: F64 | None = None, 
     chain = rule if isinstance(rule, Chain) else Chain((), rule)
     if not isinstance(chain.rule, GramRule):
         raise ValueError(f"{chain} is no function of the Gram matrix: it looks at each coordinate by itself")
-    view = from_products(np.asarray(G, dtype=np.float64), reference)
+    view = from_products(np.asarray(G, dtype=np.float64), reference, chain.rule.about_zero)
     check_quorum(chain, view.n)
+    return weighed(chain, chain.rule, view, history=history)
+
+
+def weighed(
+    chain: Chain, rule: GramRule, view: Gram, *, given: F64 | None = None, history: F64 | None = None
+) -> Weights:
+    """The shares of the original rows, that of the reference last; and the scores of the mixed rows by `rule`.
+
+    `given` (n,) are the coordinator's weights, which the mean alone uses.
+    """
     mixing, view = premixed(chain, view)
-    counted, scores = weights_of(chain.rule, view, None, history)
-    return shares(counted, mixing), scores
+    counted, scores = _weights_of(rule, mixing, view, given, history)
+    m = len(mixing)
+    return np.concatenate([counted[:m] @ mixing, counted[m:]]), scores
 
 
 def premixed(chain: Chain, view: Gram) -> tuple[F64, Gram]:
@@ -106,21 +118,15 @@ def premixed(chain: Chain, view: Gram) -> tuple[F64, Gram]:
     return mixing, view
 
 
-def weights_of(rule: GramRule, view: Gram, given: F64 | None, history: F64 | None) -> Weights:
-    """Weights of the (mixed) rows. `given` are the coordinator's, which the mean alone uses."""
+def _weights_of(rule: GramRule, mixing: F64, view: Gram, given: F64 | None, history: F64 | None) -> Weights:
+    """Weights of the mixed rows. Their histories are mixed as they are."""
     if isinstance(rule, Mean):
         return mean.weights(view.n, given), None
     if isinstance(rule, FoolsGold):
-        if history is None:
-            raise ValueError("foolsgold needs the history of the rows")
-        return foolsgold.weights(rule, history)
+        if history is None or history.shape != (mixing.shape[1],) * 2:
+            raise ValueError(f"foolsgold needs the Gram matrix of the histories of all {mixing.shape[1]} rows")
+        return foolsgold.weights(rule, mixing @ history @ mixing.T)
     return _WEIGHTS[type(rule)](rule, view)
-
-
-def shares(counted: F64, mixing: F64) -> F64:
-    """The weights of mixed rows carried back to the original rows; that of the reference stays last."""
-    m = len(mixing)
-    return np.concatenate([counted[:m] @ mixing, counted[m:]])
 
 
 def check_quorum(chain: Chain, n: int) -> None:
@@ -135,7 +141,7 @@ def check_quorum(chain: Chain, n: int) -> None:
 
 
 def _needed(step: Rule | PreStep) -> str:
-    """`2f + 3 = 5`, or the number alone."""
-    f = getattr(step, "f", None)
-    per_f = getattr(step, "per_f", 2)
-    return f"{step.min_rows}" if f is None else f"{per_f}f + {step.min_rows - per_f * f} = {step.min_rows}"
+    """`2f + 3 = 5`, or the number alone where it does not follow from f."""
+    if isinstance(step, Tolerant) and step.min_rows == step.per_f * step.f + step.slack:
+        return f"{step.per_f}f + {step.slack} = {step.min_rows}"
+    return f"{step.min_rows}"

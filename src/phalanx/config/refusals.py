@@ -147,6 +147,12 @@ def _check_rows(settings: Settings) -> None:
             hint=f"lower aggregation.f or run.missing_allowed, or ask {needed + missing - n} more members"
             + ("" if settings.selection_policy == All() else " (selection.size, selection.min_cohort)"),
         )
+    most = settings.chain.max_rows
+    if most is not None and settings.largest_cohort > most:
+        raise RuleRefused(
+            f"{settings.chain} is exact for at most {most} updates, and a round asks up to {settings.largest_cohort}",
+            hint='use rule = "multi-krum" or "caf", or ask fewer members',
+        )
     cap = settings.federation.weight_cap
     if not secret and cap * (n - missing) < 1 - CAPS_ROUNDING:
         raise RuleRefused(
@@ -194,8 +200,10 @@ def _check_unused(settings: Settings) -> None:
             "learning.held_out = 0 leaves the members nothing to vote with",
             hint="hold out 0.1 or more; in the lab, gate.unsafe_accept_all switches the votes off",
         )
-    if rule.clip_l2 is not None and "norm-clip" not in rule.pre:
+    if rule.clip_l2 is not None and "norm-clip" not in rule.pre and rule.rule != "centered-clipping":
         raise RuleRefused("aggregation.clip_l2 is set, but nothing clips", hint='add pre = ["norm-clip"]')
+    if rule.steps is not None and rule.rule != "centered-clipping":
+        raise RuleRefused("aggregation.steps is set, but only centered-clipping takes steps", hint="leave it out")
     if rule.f and rule.rule == "mean" and not {"nnm", "arc"} & set(rule.pre):
         raise RuleRefused(
             f"aggregation.f = {rule.f}, but {settings.chain} tolerates nobody",

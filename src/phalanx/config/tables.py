@@ -6,18 +6,39 @@ What is weaker than the default has a name that begins with `unsafe_` and needs 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, field_validator
 
 from phalanx.admission import All, Poisson, Policy, Stratified, Uniform
 from phalanx.canonical import encode
-from phalanx.errors import ConfigError, RuleRefused
+from phalanx.errors import ConfigError, NotAvailable, RuleRefused
 from phalanx.gate import GatePolicy
 from phalanx.learning.descent import Descent
 from phalanx.learning.server import Adam, ServerOptimiser, Sgd, Yogi
 from phalanx.privacy import noise_multiplier
-from phalanx.rules import ARC, CAF, NNM, Chain, Krum, Mean, Median, MultiKrum, NormClip, PreStep, Rule, TrimmedMean
+from phalanx.rules import (
+    ARC,
+    CAF,
+    FLAME,
+    MDA,
+    NNM,
+    Bulyan,
+    CenteredClipping,
+    Chain,
+    DnC,
+    GeometricMedian,
+    Krum,
+    MeaMed,
+    Mean,
+    Median,
+    MultiKrum,
+    NormClip,
+    PreStep,
+    Rule,
+    TrimmedMean,
+)
 from phalanx.screening import ScreeningPolicy
 from phalanx.types import ExamplePrivacy, MemberId, MemberPrivacy, member_id
 
@@ -30,7 +51,21 @@ Count = Annotated[StrictInt, Field(ge=1, le=1 << 31)]
 Tolerated = Annotated[StrictInt, Field(ge=0, le=MAX_MEMBERS)]
 Share = Annotated[StrictFloat, Field(ge=0, lt=1)]
 Significance = Annotated[StrictFloat, Field(ge=1e-6, lt=1)]  # below, a test would never refuse anything
-RuleName = Literal["mean", "krum", "multi-krum", "caf", "median", "trimmed-mean"]
+RuleName = Literal[
+    "mean",
+    "krum",
+    "multi-krum",
+    "mda",
+    "geometric-median",
+    "centered-clipping",
+    "caf",
+    "dnc",
+    "flame",
+    "median",
+    "trimmed-mean",
+    "meamed",
+    "bulyan",
+]
 
 
 class _Table(BaseModel):
@@ -113,12 +148,43 @@ class Selection(_Table):
 
 
 class Aggregation(_Table):
-    """The rule, the hostile members that it tolerates, and steps before it. Every rule but the mean needs f >= 1."""
+    """The rule, the hostile members that it tolerates, and steps before it. Every rule but the mean needs f >= 1.
+
+    `clip_l2` is the bound of `norm-clip`, or of `centered-clipping`, which takes `steps` steps from zero.
+    """
 
     rule: RuleName = "trimmed-mean"
     f: Tolerated = 0
     pre: tuple[Literal["norm-clip", "nnm", "arc"], ...] = ()
     clip_l2: Positive | None = None
+    steps: Annotated[StrictInt, Field(ge=1, le=100)] | None = None
+
+    @field_validator("rule", mode="before")
+    @classmethod
+    def _refuse_rules_of_the_library(cls, value: object) -> object:
+        """Raises NotAvailable for a rule that `aggregate` has and that a run cannot give what it needs."""
+        missing = {
+            "fltrust": "an update that the coordinator trains on data of its own",
+            "foolsgold": "a history of each member's updates, which a run does not keep",
+            "monna": "a row of the aggregator's own",
+        }
+        if isinstance(value, str) and value in missing:
+            raise NotAvailable(
+                f"not available: rule {value!r} in a run, it needs {missing[value]}",
+                hint="phalanx.aggregation.aggregate runs it on rows of yours",
+            )
+        return value
+
+    @field_validator("pre", mode="before")
+    @classmethod
+    def _refuse_steps_of_the_library(cls, value: object) -> object:
+        """Raises NotAvailable for bucketing."""
+        if isinstance(value, list | tuple) and "bucketing" in value:
+            raise NotAvailable(
+                "not available: step 'bucketing' in a run, it needs a coin that is drawn after the updates are sent",
+                hint="nnm mixes rows without a coin",
+            )
+        return value
 
 
 class Screening(_Table):
@@ -338,20 +404,29 @@ class Settings(_Table):
         return encode(self.model_dump(mode="json", by_alias=True) | {"code": code, "rule": str(self.chain)})
 
 
+_BY_F: dict[RuleName, Callable[[int], Rule]] = {
+    "krum": Krum,
+    "multi-krum": MultiKrum,
+    "mda": MDA,
+    "geometric-median": GeometricMedian,
+    "caf": CAF,
+    "dnc": DnC,
+    "flame": FLAME,
+    "median": Median,
+    "trimmed-mean": TrimmedMean,
+    "meamed": MeaMed,
+    "bulyan": Bulyan,
+}
+
+
 def _rule(table: Aggregation) -> Rule:
-    match table.rule:
-        case "mean":
-            return Mean()
-        case "krum":
-            return Krum(table.f)
-        case "multi-krum":
-            return MultiKrum(table.f)
-        case "caf":
-            return CAF(table.f)
-        case "median":
-            return Median(table.f)
-        case "trimmed-mean":
-            return TrimmedMean(table.f)
+    if table.rule == "mean":
+        return Mean()
+    if table.rule != "centered-clipping":
+        return _BY_F[table.rule](table.f)
+    if table.clip_l2 is None:
+        raise RuleRefused("centered-clipping needs aggregation.clip_l2, a public bound on how far one update moves it")
+    return CenteredClipping(table.clip_l2, table.steps or 1, table.f)
 
 
 def _pre_step(name: str, table: Aggregation) -> PreStep:

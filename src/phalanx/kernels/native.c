@@ -345,7 +345,7 @@ static PyObject *py_products(PyObject *self, PyObject *args)
     const Py_buffer *out = take(&views, out_object, 2, 'd', 8, 1, "products");
     if (out == NULL)
         return refuse(&views, NULL);
-    if (!columns_fit(&rows, start, stop) || centre < 0 || centre >= rows.n || out->shape[0] != rows.n ||
+    if (!columns_fit(&rows, start, stop) || centre < -1 || centre >= rows.n || out->shape[0] != rows.n ||
         out->shape[1] != rows.n || (rows.n > 1 && out->strides[0] != rows.n * 8))
         return refuse(&views, "products: columns, centre or result do not fit the rows");
     void *work = aligned(gram_work(rows.n));

@@ -135,7 +135,7 @@ TARGET static void NAME(pack)(const float *x, const double *middle, Py_ssize_t w
 }
 
 /* G (m, m) += inner products, in float64, of the rows seen from row `centre`; in the place of that row, which would be
- * zero, stands the row itself. `work` holds gram_work(m) bytes, aligned. Only the upper triangle is computed. */
+ * zero, stands the row itself; with centre -1 they are seen from zero. `work` holds gram_work(m) bytes, aligned. Only the upper triangle is computed. */
 TARGET static void NAME(products)(const Rows *rows, Py_ssize_t centre, Py_ssize_t start, Py_ssize_t stop, double *G,
                                   void *work)
 {
@@ -146,8 +146,9 @@ TARGET static void NAME(products)(const Rows *rows, Py_ssize_t centre, Py_ssize_
     for (Py_ssize_t c = start; c < stop; c += GRAM_W) {
         Py_ssize_t width = stop - c < GRAM_W ? stop - c : GRAM_W;
         _Alignas(ALIGNMENT) double nothing[GRAM_W] = {0};
-        double *middle = packed + centre * GRAM_W;
-        NAME(pack)(row_of(rows, centre) + c, nothing, width, middle);
+        double *middle = centre < 0 ? nothing : packed + centre * GRAM_W;
+        if (centre >= 0)
+            NAME(pack)(row_of(rows, centre) + c, nothing, width, middle);
         for (Py_ssize_t i = 0; i < m; i++)
             if (i != centre)
                 NAME(pack)(row_of(rows, i) + c, middle, width, packed + i * GRAM_W);

@@ -71,8 +71,8 @@ def squared_norms(rows: F32) -> F64:
 def products(rows: F32, centre: int, other: F32 | None = None) -> F64:
     """(m, m) inner products in float64 of the rows seen from row `centre`; in the place of that row, the row itself.
 
-    m is n, or n + 1 with one more row `other` (d,), the last. An entry is rounded relative to the lengths of its own
-    two vectors.
+    With centre -1 they are seen from zero. m is n, or n + 1 with one more row `other` (d,), the last. An entry is
+    rounded relative to the lengths of its own two vectors.
     """
     here = machine()
     m = len(rows) + (other is not None)

@@ -46,13 +46,17 @@ def combine(
 
 
 def products(rows: F32, other: F32 | None, centre: int, start: int, stop: int, out: F64) -> None:
-    """out += inner products of the rows seen from row `centre`, in whose place is the row itself. `other` is last."""
+    """out += inner products of the rows seen from row `centre`, in whose place is the row itself. `other` is last.
+
+    With centre -1 they are seen from zero.
+    """
     for columns in _blocks(len(rows), start, stop):
         block = [rows[:, columns]] if other is None else [rows[:, columns], other[None, columns]]
         seen = np.concatenate(block).astype(np.float64)
-        middle = seen[centre].copy()
-        seen -= middle
-        seen[centre] = middle
+        if centre >= 0:
+            middle = seen[centre].copy()
+            seen -= middle
+            seen[centre] = middle
         out += seen @ seen.T
 
 

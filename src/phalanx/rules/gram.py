@@ -61,14 +61,14 @@ class MultiKrum(Tolerant, GramRule):
 class MDA(Tolerant, GramRule):
     """The mean of the n-f rows of smallest diameter, found exactly: n <= 20.  El Mhamdi et al., 2020 (1911.07537).
 
-    n > 2f.
+    n > 2f. Of subsets of the same diameter, and there often are several, that of the smallest sum of squared distances.
     """
 
     name = "mda"
 
     @property
     def max_rows(self) -> int:
-        """20: there are up to 184,756 subsets to look at, and beyond that the number doubles with each row."""
+        """20: there are up to 167,960 subsets to look at, and beyond that the number doubles with each row."""
         return 20
 
 
@@ -157,6 +157,7 @@ class FLTrust(GramRule):
     """
 
     name = "fltrust"
+    about_zero = True
     needs = frozenset({"reference"})
 
 
@@ -168,6 +169,7 @@ class FoolsGold(GramRule):
     """
 
     name = "foolsgold"
+    about_zero = True
     needs = frozenset({"history"})
 
 
@@ -189,7 +191,8 @@ class DnC(Tolerant, GramRule):
     """The mean without the ceil(c f) rows that lie farthest along the top singular vector. n > 2f.
 
     Shejwalkar and Houmansadr, NDSS 2021, Algorithm 2, on all coordinates instead of random samples of them: exact and
-    deterministic.
+    deterministic. Hostile rows that go far in two directions are seen in one of them only: it does not bound what f
+    rows can do.
     """
 
     c: float = 1.0
@@ -223,6 +226,7 @@ class Custom(GramRule):
 
     function: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
     label: str = "custom"
+    about_zero = True
 
     def __str__(self) -> str:
         return self.label

@@ -48,9 +48,13 @@ class Rule(_Step):
 
 
 class GramRule(Rule):
-    """A function of the Gram matrix of the rows, which gives each row a weight: the same in every rotated space."""
+    """A function of the Gram matrix of the rows, which gives each row a weight: the same in every rotated space.
+
+    `about_zero`: it looks at directions from zero, not at distances between rows.
+    """
 
     __slots__ = ()
+    about_zero: ClassVar[bool] = False
 
 
 class CoordinateRule(Rule):
@@ -115,6 +119,11 @@ class Chain:
         for step in reversed(self.pre):
             rows = step.rows_needed(rows)
         return rows
+
+    @property
+    def max_rows(self) -> int | None:
+        """The most rows that its rule can be computed for, whatever steps are before it; None: any number."""
+        return self.rule.max_rows
 
     def l2_sensitivity(self, invited: float) -> float | None:
         """That of `norm-clip >> mean` and of one step of centred clipping, over a fixed denominator; else None.
