@@ -117,7 +117,8 @@ def check_rule(rule: Rule | Chain | Function, traits: Traits | None = None, *, e
     passed = []
     for name, check in _checks(subject.traits).items():
         settings: Any = hypothesis.settings(max_examples=examples, deadline=None, derandomize=True, database=None)
-        settings(hypothesis.given(_cases(subject.traits))(_one_case(subject, name, check)))()
+        given: Any = hypothesis.given(_cases(subject.traits))
+        settings(given(_one_case(subject, name, check)))()
         passed.append(name)
     return tuple(passed)
 
