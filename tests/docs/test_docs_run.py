@@ -1,4 +1,4 @@
-"""The shell blocks that are marked `run` do what they say, page by page, each page in a folder of its own."""
+"""The blocks that are marked `run`, shell or Python, do what they say, page by page, each page in its own folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def _follow(steps: list[Block], folder: Path) -> list[str]:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(block.body, encoding="utf-8")
         if "run" in block.info:
-            command = ["bash", "-euo", "pipefail", "-c", block.body]
+            shell = [sys.executable] if block.info[0] == "python" else ["bash", "-euo", "pipefail"]
+            command = [*shell, "-c", block.body]
             done = subprocess.run(command, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True)
             assert done.returncode == 0, f"{block.body}\n{done.stdout}\n{done.stderr}"
             printed.append(done.stdout + done.stderr)
