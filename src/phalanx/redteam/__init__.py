@@ -1,1 +1,5 @@
 """Attacks on purpose: scenarios that play the parties, hostile ones among them, and reports of what happened."""
+
+from phalanx.redteam.worst_case import worst_case
+
+__all__ = ["worst_case"]
