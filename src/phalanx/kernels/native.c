@@ -73,8 +73,7 @@ static size_t select_work(Py_ssize_t n, Py_ssize_t m)
 #define MACHINE any
 #define TARGET
 #define LANES 2
-#define TILE_P 2
-#define TILE_Q 2
+#define TILE 2
 #define FMA(a, b, c) ((a) * (b) + (c))
 #define MIN(a, b) JOIN(choose, any)((a) < (b), a, b)
 #define MAX(a, b) JOIN(choose, any)((a) < (b), b, a)
@@ -91,8 +90,7 @@ static inline floats_16 choose_any(counts_16 mask, floats_16 yes, floats_16 no)
 #undef MACHINE
 #undef TARGET
 #undef LANES
-#undef TILE_P
-#undef TILE_Q
+#undef TILE
 #undef FMA
 #undef MIN
 #undef MAX
@@ -104,8 +102,7 @@ static inline floats_16 choose_any(counts_16 mask, floats_16 yes, floats_16 no)
 #define MACHINE avx2
 #define TARGET __attribute__((target("avx2,fma")))
 #define LANES 4
-#define TILE_P 3
-#define TILE_Q 3
+#define TILE 3
 #define FMA(a, b, c) _mm256_fmadd_pd(a, b, c)
 #define MIN(a, b) _mm256_min_ps(a, b)
 #define MAX(a, b) _mm256_max_ps(b, a)
@@ -115,8 +112,7 @@ static inline floats_16 choose_any(counts_16 mask, floats_16 yes, floats_16 no)
 #undef MACHINE
 #undef TARGET
 #undef LANES
-#undef TILE_P
-#undef TILE_Q
+#undef TILE
 #undef FMA
 #undef MIN
 #undef MAX
@@ -126,8 +122,7 @@ static inline floats_16 choose_any(counts_16 mask, floats_16 yes, floats_16 no)
 #define MACHINE avx512
 #define TARGET __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,prefer-vector-width=512")))
 #define LANES 8
-#define TILE_P 5
-#define TILE_Q 5
+#define TILE 5
 #define FMA(a, b, c) _mm512_fmadd_pd(a, b, c)
 #define MIN(a, b) _mm512_min_ps(a, b)
 #define MAX(a, b) _mm512_max_ps(b, a)
@@ -137,8 +132,7 @@ static inline floats_16 choose_any(counts_16 mask, floats_16 yes, floats_16 no)
 #undef MACHINE
 #undef TARGET
 #undef LANES
-#undef TILE_P
-#undef TILE_Q
+#undef TILE
 #undef FMA
 #undef MIN
 #undef MAX

@@ -4,7 +4,7 @@
  *   NAME(x)     x with the name of the instruction set behind it
  *   TARGET      the compiler attribute that allows its instructions
  *   LANES       float64 values in one vector register
- *   TILE_P, TILE_Q  rows of a register tile of the Gram pass: TILE_P * TILE_Q accumulators stay in registers
+ *   TILE            rows of a register tile of the Gram pass: TILE * TILE accumulators stay in registers
  *   FMA(a, b, c)    a * b + c, rounded once where the instruction set can; in the Gram pass only
  *   MIN(a, b), MAX(a, b)  of two registers of 2 * LANES float32 values
  *   WIDE(p)         LANES float32 values from any address, in float64
@@ -98,26 +98,28 @@ TARGET static void NAME(combine)(const Rows *rows, const int32_t *used, const do
     }
 }
 
-/* One register tile: TILE_P * TILE_Q inner products of packed rows, a vector of partial sums each. */
-TARGET static inline void NAME(tile)(const double *left, const double *right, VECTOR *sums)
+/* One register tile: TILE * TILE inner products of packed rows, a vector of partial sums each; on the diagonal, where
+ * left is right, those of the upper triangle only. */
+TARGET static inline __attribute__((always_inline)) void NAME(tile)(const double *left, const double *right,
+                                                                    int diagonal, VECTOR *sums)
 {
-    VECTOR acc[TILE_P][TILE_Q];
-    for (int p = 0; p < TILE_P; p++)
-        for (int q = 0; q < TILE_Q; q++)
-            acc[p][q] = sums[p * TILE_Q + q];
+    VECTOR acc[TILE][TILE];
+    for (int p = 0; p < TILE; p++)
+        for (int q = diagonal ? p : 0; q < TILE; q++)
+            acc[p][q] = sums[p * TILE + q];
     for (int k = 0; k < GRAM_W; k += LANES) {
-        VECTOR y[TILE_Q];
-        for (int q = 0; q < TILE_Q; q++)
+        VECTOR y[TILE];
+        for (int q = 0; q < TILE; q++)
             y[q] = *(const VECTOR *)(right + q * GRAM_W + k);
-        for (int p = 0; p < TILE_P; p++) {
-            VECTOR x = *(const VECTOR *)(left + p * GRAM_W + k);
-            for (int q = 0; q < TILE_Q; q++)
+        for (int p = 0; p < TILE; p++) {
+            VECTOR x = diagonal ? y[p] : *(const VECTOR *)(left + p * GRAM_W + k);
+            for (int q = diagonal ? p : 0; q < TILE; q++)
                 acc[p][q] = FMA(x, y[q], acc[p][q]);
         }
     }
-    for (int p = 0; p < TILE_P; p++)
-        for (int q = 0; q < TILE_Q; q++)
-            sums[p * TILE_Q + q] = acc[p][q];
+    for (int p = 0; p < TILE; p++)
+        for (int q = diagonal ? p : 0; q < TILE; q++)
+            sums[p * TILE + q] = acc[p][q];
 }
 
 /* z = x - middle in float64, GRAM_W values of which those from `width` on are zero. */
@@ -153,20 +155,24 @@ TARGET static void NAME(products)(const Rows *rows, Py_ssize_t centre, Py_ssize_
             if (i != centre)
                 NAME(pack)(row_of(rows, i) + c, middle, width, packed + i * GRAM_W);
         VECTOR *here = sums;
-        for (Py_ssize_t i = 0; i < m; i += TILE_P)
-            for (Py_ssize_t j = i / TILE_Q * TILE_Q; j < m; j += TILE_Q, here += TILE_P * TILE_Q)
-                NAME(tile)(packed + i * GRAM_W, packed + j * GRAM_W, here);
+        for (Py_ssize_t j = 0; j < m; j += TILE) { /* the rows of j stay in L1 while those of all i pass */
+            const double *right = packed + j * GRAM_W;
+            for (Py_ssize_t i = 0; i < j; i += TILE, here += TILE * TILE)
+                NAME(tile)(packed + i * GRAM_W, right, 0, here);
+            NAME(tile)(right, right, 1, here);
+            here += TILE * TILE;
+        }
     }
     const VECTOR *here = sums;
-    for (Py_ssize_t i = 0; i < m; i += TILE_P)
-        for (Py_ssize_t j = i / TILE_Q * TILE_Q; j < m; j += TILE_Q, here += TILE_P * TILE_Q)
-            for (Py_ssize_t p = 0; p < TILE_P && i + p < m; p++)
-                for (Py_ssize_t q = 0; q < TILE_Q && j + q < m; q++) {
+    for (Py_ssize_t j = 0; j < m; j += TILE)
+        for (Py_ssize_t i = 0; i <= j; i += TILE, here += TILE * TILE)
+            for (Py_ssize_t p = 0; p < TILE && i + p < m; p++)
+                for (Py_ssize_t q = 0; q < TILE && j + q < m; q++) {
                     if (j + q < i + p)
                         continue;
                     double total = 0.0;
                     for (int lane = 0; lane < LANES; lane++)
-                        total += here[p * TILE_Q + q][lane];
+                        total += here[p * TILE + q][lane];
                     G[(i + p) * m + j + q] += total;
                     if (j + q > i + p)
                         G[(j + q) * m + i + p] += total;
