@@ -21,7 +21,7 @@ U64 = npt.NDArray[np.uint64]
 
 MIDDLE, EXTREMES, NEAREST = 0, 1, 2  # windows, see `select`
 _ELEMENTS = 1 << 18  # of a block of float32: 1 MiB, about one core's L2
-_WIDTH = 1 << 14  # columns of a block of `select`: a comparator's three rows of them stay in L1
+_WIDTH = 1 << 15  # columns of a block of `select`: long enough for numpy, and a whole part
 
 
 def norms(rows: F32, start: int, stop: int, squares: F64) -> None:
@@ -97,8 +97,7 @@ def select(
             values = _sorted(block if mixing is None else before.copy(), plan)
             low, high, total = _WINDOWS[window](values, first, last, m)
             vector[columns] = total / (2.0 if window == EXTREMES else float(last - first))
-            for i in range(m):
-                kept[i] += np.count_nonzero((before[i] >= low) & (before[i] <= high))
+            kept += _within(before, low, high)
     return finite
 
 
@@ -138,6 +137,18 @@ def _sorted(block: F32, plan: Plan) -> list[F32]:
     return [row[i] for i in plan.order.tolist()]
 
 
+def _within(rows: F32, low: F32, high: F32) -> I64:
+    """(m,) at how many columns a row's value is in [low, high]."""
+    above, below = np.empty(low.shape, dtype=bool), np.empty(low.shape, dtype=bool)
+    counts = np.empty(len(rows), dtype=np.int64)
+    for i, row in enumerate(rows):
+        np.greater_equal(row, low, out=above)
+        np.less_equal(row, high, out=below)
+        np.logical_and(above, below, out=above)
+        counts[i] = np.count_nonzero(above)
+    return counts
+
+
 def _middle(values: list[F32], first: int, last: int, m: int) -> tuple[F32, F32, F64]:
     low, high, total = values[first].copy(), values[first].copy(), np.zeros(values[0].shape)
     for value in values[first:last]:
@@ -148,16 +159,17 @@ def _middle(values: list[F32], first: int, last: int, m: int) -> tuple[F32, F32,
 
 
 def _extremes(values: list[F32], first: int, last: int, m: int) -> tuple[F32, F32, F64]:
-    high = _smallest(values[first:])
-    low = high if m % 2 else -_smallest([-value for value in values[:first]])
+    high = _folded(np.minimum, values[first:])
+    low = high if m % 2 else _folded(np.maximum, values[:first])
     return low, high, 0.0 + low.astype(np.float64) + high  # never minus zero
 
 
-def _smallest(values: list[F32]) -> F32:
-    smallest = values[0].copy()
+def _folded(choose: np.ufunc, values: list[F32]) -> F32:
+    """The smallest or the largest of the values at each column."""
+    chosen = values[0].copy()
     for value in values[1:]:
-        np.minimum(smallest, value, out=smallest)
-    return smallest
+        choose(chosen, value, out=chosen)
+    return chosen
 
 
 def _nearest(values: list[F32], first: int, last: int, m: int) -> tuple[F32, F32, F64]:
