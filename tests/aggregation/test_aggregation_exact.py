@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -217,12 +216,11 @@ def test_more_rows_than_the_halves_can_add_are_refused() -> None:
         integer_weights(many, Mean())
 
 
-def test_a_round_of_fifty_takes_milliseconds_and_one_of_a_thousand_seconds() -> None:
-    for n, most_s in ((50, 0.5), (1000, 60.0)):  # 1 ms and 3 s on one core
-        G = gram(np.random.default_rng(n).integers(-(2**15), 2**15, (n, 64)))
-        start = perf_counter()
-        integer_weights(G, NNM(f=n // 5) >> MultiKrum(f=n // 5))
-        assert perf_counter() - start < most_s
+def test_hundreds_of_rows_are_weighed_exactly() -> None:
+    n, f = 300, 60
+    X = np.random.default_rng(n).integers(-(2**15), 2**15, (n, 64))
+    weights, denominator = integer_weights(gram(X), NNM(f) >> MultiKrum(f))
+    assert int(weights.sum()) == denominator
 
 
 # ----------------------------------------------------------------------------------------------------------- refusals

@@ -74,6 +74,19 @@ def test_weights_that_are_no_weights_are_refused_by_every_rule(rule: Rule, weigh
         aggregate(some_rows(3), rule, weights)
 
 
+@pytest.mark.parametrize("layout", ["transposed", "every second column", "upside down", "fortran"])
+def test_rows_are_taken_however_they_lie_in_memory(layout: str) -> None:
+    wide = np.random.default_rng(0).normal(size=(40, 40)).astype(np.float32)
+    rows = {
+        "transposed": wide.T[:9],
+        "every second column": wide[:9, ::2],
+        "upside down": wide[8::-1],
+        "fortran": np.asfortranarray(wide[:9]),
+    }[layout]
+    for rule in (Krum(1), Median(1), NNM(1) >> TrimmedMean(1), NormClip(1.0) >> Mean()):
+        assert aggregate(rows, rule)[0].tobytes() == aggregate(np.ascontiguousarray(rows), rule)[0].tobytes()
+
+
 def test_what_is_not_a_rule_is_refused() -> None:
     anything: Any = NNM(f=1)
     with pytest.raises(ValueError, match=r"a chain ends in a rule, got NNM\(f=1\)"):

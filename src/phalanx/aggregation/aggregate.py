@@ -58,10 +58,12 @@ def aggregate(
     non-negative float64 weights, or where the rule is not handed what it needs. Inputs are not modified.
     """
     chain = rule if isinstance(rule, Chain) else Chain((), rule)
+    reference = None if reference is None else np.ascontiguousarray(reference)
     _check_chain(chain)
     _check_rows("rows", rows)
     _check_handed(chain, rows, reference, history)
     check_quorum(chain, rows.shape[0])
+    rows = _side_by_side(rows)
     _check_weights(weights, rows.shape[0])
     scores: F64 | None = None
     if isinstance(chain.rule, CoordinateRule):
@@ -84,7 +86,7 @@ def _by_weight(
         given = np.full(rows.shape[0], 1.0 / rows.shape[0]) if weights is None else weights
         return given * clip_factors(chain.pre, columns.squared_norms(rows)), None
     view = gram(rows, reference, rule.about_zero)
-    past = None if history is None else gram(history, about_zero=True, what="history").raw
+    past = None if history is None else gram(_side_by_side(history), about_zero=True, what="history").raw
     return weighed(chain, rule, view, given=weights, history=past)
 
 
@@ -157,6 +159,13 @@ def _check_handed(chain: Chain, rows: Rows, reference: F32 | None, history: Rows
         _check_rows("history", history)
         if history.shape != rows.shape:
             raise ValueError(f"history must have the shape of the rows, {rows.shape}, got {history.shape}")
+
+
+def _side_by_side(rows: Rows) -> Rows:
+    """The rows, copied if the values of a row do not lie side by side (a transposed array, every second column)."""
+    if isinstance(rows, np.ndarray) and (rows.strides[1] != rows.itemsize or rows.strides[0] < 0):
+        return np.ascontiguousarray(rows)
+    return rows
 
 
 def _check_weights(weights: F64 | None, n: int) -> None:

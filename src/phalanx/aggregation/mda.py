@@ -6,6 +6,7 @@ there are up to 167,960.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import chain, combinations
 from math import comb
 from typing import Any
@@ -34,13 +35,19 @@ def tightest(distances: npt.NDArray[Any], size: int, ranks: npt.NDArray[Any] | N
     compared in their place where they are quicker to compare.
     """
     compared = distances if ranks is None else ranks
-    n = len(distances)
-    count = comb(n, size)
-    members = np.fromiter(chain.from_iterable(combinations(range(n), size)), dtype=np.intp, count=count * size)
-    subsets = members.reshape(count, size)
-    diameters = np.zeros(count, dtype=compared.dtype)
+    subsets = _subsets(len(distances), size)
+    diameters = np.zeros(len(subsets), dtype=compared.dtype)
     for i, j in combinations(range(size), 2):
         np.maximum(diameters, compared[subsets[:, i], subsets[:, j]], out=diameters)
     tied = subsets[diameters == diameters.min()]
     sums = distances[tied[:, :, None], tied[:, None, :]].sum(axis=(1, 2))
     return np.asarray(tied[np.argmin(sums)])
+
+
+@lru_cache(maxsize=4)  # a search for attacks asks for the same ones again and again
+def _subsets(n: int, size: int) -> npt.NDArray[np.intp]:
+    """(count, size): all subsets of n rows, in lexicographic order."""
+    count = comb(n, size)
+    members = np.fromiter(chain.from_iterable(combinations(range(n), size)), dtype=np.intp, count=count * size)
+    members.flags.writeable = False
+    return members.reshape(count, size)
