@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from phalanx.aggregation import CAF, NNM, Chain, Krum, Mean, MultiKrum, aggregate, nnm
+from phalanx.aggregation import CAF, NNM, Chain, Krum, Mean, MultiKrum, aggregate, columns, nnm
 from phalanx.aggregation.gram import Gram, gram, mixed, squared_distances
 from phalanx.types import F32, F64
 from tests.aggregation.test_aggregation_rules import FAMILIES, chain
@@ -249,3 +249,33 @@ def test_a_value_that_is_not_finite_is_refused_and_never_averaged(text: str, bad
 def test_chain_of_no_pre_steps_is_the_rule() -> None:
     rows = attacked(every_way, 9, 3)
     assert aggregate(rows, Chain((), CAF(3)))[0].tobytes() == aggregate(rows, CAF(3))[0].tobytes()
+
+
+@pytest.mark.parametrize("hidden", [1e3, 1e30])
+def test_a_long_row_that_looks_ordinary_in_the_sampled_columns_is_no_centre(hidden: float) -> None:
+    """The centre is guessed from 8 x 512 columns; the hostile row is of median norm in them, and huge elsewhere."""
+    rows = np.random.default_rng(0).normal(size=(7, 100_000)).astype(np.float32)
+    sampled = columns.sampled_norms(rows)
+    rows[0, :4096] = rows[np.argsort(sampled)[3], :4096]
+    rows[0, 5000:12_000] = hidden
+    wanted = krum_scores([row.astype(np.float64) for row in rows], 2)
+    _, report = aggregate(rows, Krum(f=2))
+    assert report.scores is not None
+    assert np.allclose(report.scores[1:], wanted[1:], rtol=1e-12)
+
+
+@pytest.mark.parametrize("place", [0, 50_000, 99_999])
+@pytest.mark.parametrize("text", ["mean", "krum", "nnm >> median", "arc >> mean"])
+def test_a_value_that_is_not_finite_is_named_in_or_out_of_the_sample(text: str, place: int) -> None:
+    rows = np.random.default_rng(0).normal(size=(7, 100_000)).astype(np.float32)
+    rows[5, place] = np.nan
+    rows[2, place] = np.inf
+    with pytest.raises(ValueError, match=r"in rows \[2, 5\]"):
+        aggregate(rows, chain(text, 2))
+
+
+def test_a_row_of_weight_zero_is_refused_too_if_it_is_not_finite() -> None:
+    rows = np.ones((3, 4), dtype=np.float32)
+    rows[1, 2] = np.nan
+    with pytest.raises(ValueError, match=r"in rows \[1\]"):
+        aggregate(rows, Mean(), np.array([0.5, 0.0, 0.5]))

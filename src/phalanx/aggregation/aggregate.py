@@ -4,10 +4,11 @@ What a chain costs depends on what it has to know of the rows (n rows, d paramet
 
 | chain                                 | passes over the rows                                          |
 |---------------------------------------|---------------------------------------------------------------|
-| clip steps (if any) >> mean           | norms, combine                                                |
+| mean                                  | combine                                                       |
+| clip steps >> mean                    | norms, combine                                                |
 | clip steps (if any) >> median and kin | norms if there is a step; one that selects in every column    |
-| anything else with a Gram rule        | norms, Gram matrix (n²d), combine; the rest on n × n matrices |
-| anything else with a coordinate rule  | norms, Gram matrix; one that mixes and selects in every column |
+| anything else with a Gram rule        | Gram matrix (n²d), combine; the rest on n × n matrices        |
+| anything else with a coordinate rule  | Gram matrix; one that mixes and selects in every column       |
 """
 
 from __future__ import annotations
@@ -71,6 +72,8 @@ def aggregate(
     elif isinstance(chain.rule, GramRule):
         counted, scores = _by_weight(chain, chain.rule, rows, weights, reference, history)
         vector = columns.combine(counted, rows, reference)
+        if not np.isfinite(vector).all():
+            columns.squared_norms(rows)  # names the rows
     else:
         raise ValueError(f"a rule is a function of the Gram matrix or coordinate-wise, and {chain.rule!r} is neither")
     equal = weights is None or bool(np.ptp(weights) <= _SUM_TOLERANCE / rows.shape[0])
@@ -84,10 +87,13 @@ def _by_weight(
     """(n,) or (n+1,) shares of the rows and the reference, and the rule's scores."""
     if isinstance(rule, Mean) and only_clips(chain.pre):
         given = np.full(rows.shape[0], 1.0 / rows.shape[0]) if weights is None else weights
+        if not chain.pre and given.all():  # then a value that is not finite shows in the result: see `aggregate`
+            return given, None
         return given * clip_factors(chain.pre, columns.squared_norms(rows)), None
     view = gram(rows, reference, rule.about_zero)
     past = None if history is None else gram(_side_by_side(history), about_zero=True, what="history").raw
-    return weighed(chain, rule, view, given=weights, history=past)
+    with kernels.one_blas_thread():
+        return weighed(chain, rule, view, given=weights, history=past)
 
 
 def _by_coordinate(chain: Chain, rule: CoordinateRule, rows: Rows) -> tuple[F32, F64]:

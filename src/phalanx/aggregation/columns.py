@@ -16,6 +16,7 @@ from phalanx.aggregation.sealed_rows import SealedRows
 from phalanx.types import F32, F64
 
 Rows = F32 | SealedRows
+_SAMPLE, _SAMPLES = 512, 8  # columns of a sample that lie together, and how many of them
 
 
 def blocks(rows: Rows) -> Iterator[tuple[slice, F32]]:
@@ -37,6 +38,16 @@ def squared_norms(rows: Rows, what: str = "rows") -> F64:
     if bad.size:
         raise ValueError(f"{what} must be finite, got NaN or infinity in rows {bad.tolist()}")
     return squares
+
+
+def sampled_norms(rows: Rows) -> F64:
+    """(n,) squared l2 norms of some columns, to guess by; of all, where they are known. May be not finite."""
+    if isinstance(rows, SealedRows):
+        return rows.squared_norms
+    d = rows.shape[1]
+    starts = range(0, d, max(_SAMPLE, d // _SAMPLES)) if d > _SAMPLE * _SAMPLES else [0]
+    width = _SAMPLE if len(starts) > 1 else d
+    return np.asarray(sum(kernels.squared_norms(rows[:, start : start + width]) for start in starts))
 
 
 def products(rows: Rows, centre: int, reference: F32 | None = None) -> F64:

@@ -1,9 +1,9 @@
 """The Gram matrix of the rows: all that a rotation-invariant rule needs to know of them.
 
-Rows are seen from a centre c, the row of median norm, so that the distance of two near rows is not lost in the square
-of their length. With n > 2f members the median norm is at most the largest honest one, whoever owns that row; row 0
-would be whoever the attacker wants. Rules that compare directions, and may have to hold against a hostile majority, see
-them from zero instead: a centre that a huge hostile row owns would drown the honest rows' directions.
+Rows are seen from a centre c, a row of about median norm, so that the distance of two near rows is not lost in the
+square of their length. With n > 2f members the median norm is at most the largest honest one, whoever owns that row; row
+0 would be whoever the attacker wants. Rules that compare directions, and may have to hold against a hostile majority,
+see them from zero instead: a centre that a huge hostile row owns would drown the honest rows' directions.
 
 The centre is kept as one more vector of the matrix, so that steps which are not translation invariant (clipping) can be
 applied to it as well; and so is the reference vector, where a rule is handed one.
@@ -20,8 +20,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from phalanx.aggregation.columns import Rows, products, squared_norms
+from phalanx.aggregation.columns import Rows, products, sampled_norms, squared_norms
 from phalanx.types import F32, F64
+
+_LONGEST_CENTRE = 2.0  # in median norms: a shorter centre costs no digit, a longer one few
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +62,18 @@ class Gram:
 
 
 def gram(rows: Rows, reference: F32 | None = None, about_zero: bool = False, what: str = "rows") -> Gram:
-    """(n, d) float32 -> their Gram matrix. Raises ValueError that names `what` if a value is not finite."""
-    squares = squared_norms(rows, what)
-    centre = -1 if about_zero else median_row(squares)
-    return Gram(products(rows, centre, reference), reference is not None, about_zero)
+    """(n, d) float32 -> their Gram matrix. Raises ValueError that names `what` if a value is not finite.
+
+    One pass, if the row of median norm in a sample of the columns turns out to be no longer than twice the row that is
+    of median norm; whoever hides a long row's length from the sample makes it three, and gains nothing else.
+    """
+    centre = -1 if about_zero else median_row(sampled_norms(rows))
+    view = Gram(products(rows, centre, reference), reference is not None, about_zero)
+    if not np.isfinite(np.diagonal(view.products)).all():
+        squared_norms(rows, what)  # names the rows
+    if about_zero or view.products[-1, -1] <= _LONGEST_CENTRE**2 * float(np.median(view.squared_norms)):
+        return view
+    return Gram(products(rows, median_row(squared_norms(rows, what)), reference), reference is not None)
 
 
 def from_products(G: F64, has_reference: bool = False, about_zero: bool = False) -> Gram:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 from typing import TypeVar
@@ -212,10 +213,7 @@ def _each_part(work: Callable[[int, int], T], n: int, d: int, here: str) -> list
 
     helpers = min(len(os.sched_getaffinity(0)), len(parts)) - 1 if n * d >= _THREAD_WORTH else 0
     threads = [threading.Thread(target=run, daemon=True) for _ in range(helpers)]
-    if here == "numpy":
-        with _blas().limit(limits=1, user_api="blas"):
-            _together(threads, run)
-    else:
+    with one_blas_thread() if here == "numpy" else nullcontext():
         _together(threads, run)
     if failures:
         raise failures[0]
@@ -228,6 +226,12 @@ def _together(threads: list[threading.Thread], run: Callable[[], None]) -> None:
     run()
     for thread in threads:
         thread.join()
+
+
+def one_blas_thread() -> AbstractContextManager[object]:
+    """Holds numpy's BLAS to one thread: for small matrices, and while other threads of ours work, more only wait."""
+    limit: AbstractContextManager[object] = _blas().limit(limits=1, user_api="blas")
+    return limit
 
 
 @lru_cache(maxsize=1)
