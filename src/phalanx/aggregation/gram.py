@@ -1,9 +1,9 @@
 """The Gram matrix of the rows: all that a rotation-invariant rule needs to know of them.
 
 Rows are seen from a centre c, a row of about median norm, so that the distance of two near rows is not lost in the
-square of their length. With n > 2f members the median norm is at most the largest honest one, whoever owns that row; row
-0 would be whoever the attacker wants. Rules that compare directions, and may have to hold against a hostile majority,
-see them from zero instead: a centre that a huge hostile row owns would drown the honest rows' directions.
+square of their length. With n > 2f members the median norm is at most the largest honest one, whoever owns that row;
+row 0 would be whoever the attacker wants. Rules that compare directions, and may have to hold against a hostile
+majority, see them from zero instead: a centre that a huge hostile row owns would drown the honest rows' directions.
 
 The centre is kept as one more vector of the matrix, so that steps which are not translation invariant (clipping) can be
 applied to it as well; and so is the reference vector, where a rule is handed one.

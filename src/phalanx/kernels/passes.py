@@ -211,8 +211,8 @@ def _each_part(work: Callable[[int, int], T], n: int, d: int, here: str) -> list
         except BaseException as failure:
             failures.append(failure)
 
-    helpers = min(len(os.sched_getaffinity(0)), len(parts)) - 1 if n * d >= _THREAD_WORTH else 0
-    threads = [threading.Thread(target=run, daemon=True) for _ in range(helpers)]
+    count = min(len(os.sched_getaffinity(0)), len(parts)) if n * d >= _THREAD_WORTH else 1
+    threads = [threading.Thread(target=run, daemon=True) for _ in range(count)] if count > 1 else []
     with one_blas_thread() if here == "numpy" else nullcontext():
         _together(threads, run)
     if failures:
@@ -221,9 +221,15 @@ def _each_part(work: Callable[[int, int], T], n: int, d: int, here: str) -> list
 
 
 def _together(threads: list[threading.Thread], run: Callable[[], None]) -> None:
+    """On the threads while this one waits, or here.
+
+    If it worked too, one of them would often share its processor: the system starts a thread near its parent, and moves
+    neither within the milliseconds that a pass takes.
+    """
     for thread in threads:
         thread.start()
-    run()
+    if not threads:
+        run()
     for thread in threads:
         thread.join()
 
