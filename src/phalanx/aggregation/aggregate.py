@@ -72,7 +72,7 @@ def aggregate(
     elif isinstance(chain.rule, GramRule):
         counted, scores = _by_weight(chain, chain.rule, rows, weights, reference, history)
         vector = columns.combine(counted, rows, reference)
-        if not np.isfinite(vector).all():
+        if isinstance(chain.rule, Mean) and not np.isfinite(vector).all():
             columns.squared_norms(rows)  # names the rows
     else:
         raise ValueError(f"a rule is a function of the Gram matrix or coordinate-wise, and {chain.rule!r} is neither")

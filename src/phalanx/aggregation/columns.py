@@ -74,8 +74,10 @@ def combine(weights: F64, rows: Rows, reference: F32 | None = None) -> F32:
 
     With (n+1,) weights the last is that of the reference.
     """
-    vector = np.empty(rows.shape[1], dtype=np.float32)
     other = reference if len(weights) > rows.shape[0] else None
+    if isinstance(rows, np.ndarray):
+        return kernels.combine(weights, rows, other)
+    vector = np.empty(rows.shape[1], dtype=np.float32)
     for columns, block in blocks(rows):
         vector[columns] = kernels.combine(weights, block, None if other is None else other[columns])
     return vector
@@ -94,13 +96,14 @@ def select(
     """
     d = rows.shape[1]
     places = None if chosen is None else chosen.astype(np.int32)
-    vector = np.empty(d, dtype=np.float32)
-    kept: F64 | None = None
-    for columns, block in blocks(rows):
-        vector[columns], counts, finite = window(kernels.Seen(block, places, mixing))
+    if isinstance(rows, np.ndarray):
+        vector, counts, finite = window(kernels.Seen(rows, places, mixing))
         if not finite:
             squared_norms(rows)  # names them
-        kept = counts.astype(np.float64) if kept is None else kept + counts
-    if kept is None:
-        raise ValueError("the rows have no columns")
-    return vector, kept / d
+        return vector, counts / d
+    vector = np.empty(d, dtype=np.float32)
+    counted = []
+    for columns, block in rows.blocks():  # sealed rows are finite
+        vector[columns], counts, _ = window(kernels.Seen(block, places, mixing))
+        counted.append(counts)
+    return vector, np.sum(counted, axis=0) / d
