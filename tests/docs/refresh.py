@@ -7,13 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.docs import figures, learning_figures, pictures, reference
+from tests.docs import figures, learning_figures, pictures, reference, rule_figures
 from tests.docs.page import ROOT, part, with_part
 
 PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("README.md", "figures"): figures.verdicts,
     ("README.md", "prices"): figures.prices,
     ("README.md", "examples"): learning_figures.examples,
+    ("docs/aggregation.md", "large-rows"): rule_figures.large_rows,
+    ("docs/aggregation.md", "speed"): rule_figures.speed,
+    ("docs/which-rule.md", "rules"): rule_figures.rules,
+    ("docs/which-rule.md", "cells"): rule_figures.cells,
+    ("docs/which-rule.md", "beyond"): rule_figures.beyond,
     ("docs/learning.md", "algorithms"): learning_figures.algorithms,
     ("docs/learning.md", "ballots"): learning_figures.ballots,
     ("docs/learning.md", "examples"): learning_figures.examples,

@@ -11,6 +11,8 @@ from tests.docs.page import ROOT, table
 RULES = "benchmarks/results/which_rule.json"
 CELLS = "benchmarks/results/accuracy.json"
 LARGE = "benchmarks/results/large_rows.json"
+BEYOND = "benchmarks/results/beyond.json"
+SPEED = "benchmarks/results/aggregation.json"
 
 
 def _read(path: str) -> Any:
@@ -92,3 +94,61 @@ def large_rows() -> str:
     rows += [(f"`{rule}`", f"{taken:.1f} s") for rule, taken in seconds]
     rows += [("peak memory of the process", f"{found['peak_gib']:.2f} GiB")]
     return table(("step", "took"), rows)
+
+
+_TRIED = {
+    "arc-trusted-caf": "ARC, CAF with f copies of the reference",
+    "arc-caf": "ARC, CAF",
+    "arc-nnm-caf": "ARC, NNM, CAF",
+    "root-only": "the server's 100 images alone",
+}
+
+
+def beyond() -> str:
+    """Means over the runs that the rule was not chosen on, of the worst case and of its last round."""
+    held_out = [
+        one
+        for one in _read(BEYOND)["summary"]
+        if (one["gamma"], one["root"]) == (0.33, "all") and (one["data"], one["seed"]) != ("mnist", 0)
+    ]
+    rows = []
+    for rule, name in _TRIED.items():
+        cells = []
+        for data, f in (("mnist", 2), ("fashion-mnist", 2), ("mnist", 4), ("fashion-mnist", 4)):
+            run = 4 if rule == "root-only" else f  # it has no f
+            found = [one for one in held_out if (one["rule"], one["data"], one["f"]) == (rule, data, run)]
+            best, final = (sum(one[which] for one in found) / len(found) for which in ("worst_best", "worst_final"))
+            cells.append(f"{_percent(best)} / {_percent(final)}")
+        rows.append((name, *cells))
+    return table(("rule", "MNIST, f = 2", "Fashion, f = 2", "MNIST, f = 4", "Fashion, f = 4"), rows)
+
+
+def speed() -> str:
+    """Each rule at a million parameters: our time, passes over the rows, ratios to Flower and to the fastest other."""
+    rows = []
+    cells = [one for one in _read(SPEED)["rows"] if one["d"] == 1_000_000 and one["kernels"] != "numpy"]
+    for rule, n in dict.fromkeys((one["rule"], one["n"]) for one in cells):
+        here = [one for one in cells if (one["rule"], one["n"]) == (rule, n) and one.get("wall")]
+        if not here:
+            continue
+        same = [one for one in here if not one["other_rule"]] or here
+        best = min(same, key=lambda one: float(one["wall"]["ratio"]))
+        ours = best["wall"]["our_ms"]
+        by_name = {one["peer"]: one for one in here}
+        flower = by_name.get("flower")
+        rows.append(
+            (
+                rule,
+                str(n),
+                f"{ours:.3g} ms",
+                f"{best['passes']:.1f}",
+                "–" if flower is None else _ratio(flower),
+                f"{_ratio(best)} ({best['peer']})",
+            )
+        )
+    head = ("rule", "n", "ours", "passes", "Flower, wall / CPU", "the fastest other, wall / CPU")
+    return table(head, rows)
+
+
+def _ratio(one: Mapping[str, Any]) -> str:
+    return f"{one['wall']['ratio']:.3g} / {one['cpu']['ratio']:.3g} ×"
