@@ -30,6 +30,8 @@ from torch import nn
 from phalanx import __version__, kernels
 from phalanx.aggregation import FLAME, CenteredClipping, Chain, FLTrust, aggregate
 from phalanx.attacks import collude
+from phalanx.attacks.basis import observe
+from phalanx.attacks.response import target
 from phalanx.errors import QuorumError
 from phalanx.rules import Rule
 from phalanx.types import F32
@@ -275,7 +277,35 @@ def _hostile(run: Run, rule: Rule | Chain, members: Members, handed: F32 | None)
     """(d,) what each colluder sends."""
     if run.attack == "label-flip":
         return members.flipped()
+    if run.attack == "ipm-climb":
+        return _ipm_by_one_climb(rule, members.rows, run.f)
     return collude(run.attack, rule, members.rows, run.f, reference=handed).row
+
+
+def _ipm_by_one_climb(rule: Rule | Chain, honest: F32, f: int) -> F32:
+    """(d,) IPM with ε found by one climb of 20 evaluations, as ByzFL's benchmark has it: a comparison for `ipm`.
+
+    From ε = 0 steps of 10, twice as long after each that moves the aggregate further; after the first that does not,
+    steps back and forth around the best, 0.8 as long each time.
+    """
+    basis = observe(honest)
+    aim = target(rule if isinstance(rule, Chain) else Chain((), rule), basis, f)
+
+    def moved(epsilon: float) -> float:
+        return float(aim.respond(basis.at(mean=-epsilon)[None]).deviation[0])
+
+    best, step, tried = 0.0, 10.0, 0.0
+    highest = moved(best)
+    climbing = True
+    for _ in range(19):
+        tried = best + step if climbing or tried < best else best - step
+        reached = moved(tried)
+        if reached > highest:
+            best, highest = tried, reached
+        elif climbing:
+            climbing = False
+        step *= 2.0 if climbing else 0.8
+    return basis.row(basis.at(mean=-best))
 
 
 # -------------------------------------------------------------------------------------------------------------- results

@@ -36,6 +36,7 @@ RULES: dict[str, Maker] = {
     "mean": lambda f, coin: Mean(),
 }
 ATTACKS = ("none", "sign-flip", "ipm", "alie")
+COMPARED = "ipm-climb"  # the same attack by a weaker search, ByzFL's; no part of the worst case
 # gamma and f, the most telling first.
 CELLS = (
     *((0.33, 2), (0.33, 4), (0.0, 2), (0.0, 4)),
@@ -116,7 +117,7 @@ def main() -> None:
     parser.add_argument("--gamma", type=float, nargs="*", default=[0.0, 0.33, 0.66, 1.0])
     parser.add_argument("--f", type=int, nargs="*", default=[1, 2, 3, 4])
     parser.add_argument("--rule", nargs="*", choices=list(RULES), default=list(RULES))
-    parser.add_argument("--attack", nargs="*", choices=ATTACKS, default=list(ATTACKS))
+    parser.add_argument("--attack", nargs="*", choices=[*ATTACKS, COMPARED], default=list(ATTACKS))
     parser.add_argument("--seeds", default="0-0", help="first-last")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after the run that passes them")
     parser.add_argument("--steps", type=int, help="for a trial: fewer steps, and nothing is written")
