@@ -53,7 +53,7 @@ class Anchored(FLTrust):
 
     f: int = 0
     kind: str = "anchored-caf"
-    about_zero = False
+    seen_from = "median row"
 
     def __str__(self) -> str:
         return f"{self.kind}(f={self.f})"

@@ -470,14 +470,14 @@ def test_every_rule_of_a_run_is_built_with_its_f(rule: str) -> None:
     assert chain.rule.name == rule and f"{rule}(f=1" in str(chain)
 
 
-def test_centered_clipping_of_one_step_is_central_privacys_other_rule() -> None:
+def test_centered_clipping_needs_its_bound_and_is_no_second_way_to_central_privacy() -> None:
     clipping = {"rule": "centered-clipping", "f": 1, "clip_l2": 2.0}
-    found = parse(table(privacy=CENTRAL, aggregation=clipping))
-    assert found.chain.l2_sensitivity(9) == 2.0 / 9
+    assert str(parse(table(aggregation=clipping)).chain) == "centered-clipping(2, steps=1, f=1)"
     assert (
         "needs aggregation.clip_l2" in refusal(RuleRefused, aggregation={"rule": "centered-clipping", "f": 1}).message
     )
-    assert "l2 sensitivity" in refusal(RuleRefused, privacy=CENTRAL, aggregation=clipping | {"steps": 2}).message
+    error = refusal(RuleRefused, privacy=CENTRAL, aggregation=clipping)
+    assert "mean of clipped updates" in error.message and "norm-clip" in error.hint
     assert "only centered-clipping takes steps" in refusal(RuleRefused, aggregation={"f": 1, "steps": 2}).message
 
 

@@ -8,8 +8,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from phalanx.aggregation import CAF, NNM, Chain, Krum, Mean, MultiKrum, aggregate, columns, nnm
+from phalanx.aggregation import (
+    CAF,
+    NNM,
+    Bucketing,
+    CenteredClipping,
+    Chain,
+    Custom,
+    Krum,
+    Mean,
+    MultiKrum,
+    NormClip,
+    aggregate,
+    columns,
+    gram_weights,
+    nnm,
+)
 from phalanx.aggregation.gram import Gram, gram, mixed, squared_distances
+from phalanx.rules import PreStep
 from phalanx.types import F32, F64
 from tests.aggregation.test_aggregation_rules import FAMILIES, chain
 from tests.aggregation.vector_reference import caf, krum_scores, prepared
@@ -279,3 +295,55 @@ def test_a_row_of_weight_zero_is_refused_too_if_it_is_not_finite() -> None:
     rows[1, 2] = np.nan
     with pytest.raises(ValueError, match=r"in rows \[1\]"):
         aggregate(rows, Mean(), np.array([0.5, 0.0, 0.5]))
+
+
+@pytest.mark.parametrize("text", ["norm-clip >> mean", "norm-clip >> nnm >> mean", "norm-clip >> bucketing >> mean"])
+@pytest.mark.parametrize("length", [1e10, 1e30])
+def test_a_clip_holds_beside_rows_of_any_length(text: str, length: float) -> None:
+    """Lengths taken back from products about a long centre would call the last row zero, and not cut it."""
+    rows = np.zeros((9, 4), dtype=np.float32)
+    rows[:, 0] = length
+    rows[8] = [0, 30, 0, 0]
+    steps: dict[str, PreStep] = {"norm-clip": NormClip(1.0), "nnm": NNM(1), "bucketing": Bucketing(2, b"c" * 32)}
+    rule = Chain(tuple(steps[name] for name in text.split(" >> ")[:-1]), Mean())
+    assert abs(aggregate(rows, rule)[0]).max() <= 1 + 1e-6
+
+
+@pytest.mark.parametrize("reference", [None, np.full(4, 1e9, dtype=np.float32)])
+@pytest.mark.parametrize("length", [1e10, 1e30])
+def test_one_step_of_centered_clipping_moves_no_further_than_its_sensitivity(
+    length: float, reference: F32 | None
+) -> None:
+    rows = np.zeros((9, 4), dtype=np.float32)
+    rows[:, 0] = length
+    rows[8] = [0, 30, 0, 0] if reference is None else reference + np.array([0, 3000, 0, 0], dtype=np.float32)
+    start = np.zeros(4) if reference is None else reference.astype(np.float64)
+    _, report = aggregate(rows, CenteredClipping(1.0), reference=reference)
+    pulls = report.weights * np.linalg.norm(rows.astype(np.float64) - start, axis=1)
+    assert (pulls <= (1 + 1e-9) / 9).all()
+    assert report.l2_sensitivity == 1 / 9
+
+
+def test_weights_are_refused_where_rows_become_buckets() -> None:
+    with pytest.raises(ValueError, match="4 weights for 2 mixed rows"):
+        aggregate(np.ones((4, 2), dtype=np.float32), Bucketing(2, b"c" * 32) >> Mean(), np.array([1.0, 0, 0, 0]))
+
+
+def test_what_is_beyond_float32_is_refused_and_not_infinite() -> None:
+    with pytest.raises(ValueError, match="beyond float32"):
+        aggregate(np.ones((3, 2), dtype=np.float32), Custom(lambda G: np.full(len(G), 1e300)))
+
+
+@pytest.mark.parametrize(
+    "G",
+    [np.full((5, 5), np.nan), np.eye(5)[:4], -np.eye(5), np.eye(5) + np.eye(5, k=1), np.zeros((0, 0))],
+    ids=["nan", "not square", "negative", "not symmetric", "empty"],
+)
+def test_what_is_no_gram_matrix_is_refused(G: F64) -> None:
+    with pytest.raises(ValueError, match="a Gram matrix is"):
+        gram_weights(G, Krum(1))
+
+
+def test_a_masked_array_is_refused_since_its_mask_would_be_ignored() -> None:
+    with pytest.raises(ValueError, match="masked"):
+        aggregate(np.ma.masked_array(np.ones((3, 2), dtype=np.float32)), Mean())

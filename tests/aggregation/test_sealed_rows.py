@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import tempfile
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,3 +122,60 @@ def test_a_temporary_file_without_a_name_will_do() -> None:
         for row in some_rows():
             store.add(row)
         assert np.isfinite(aggregate(store, chain("arc >> caf", 2))[0]).all()
+
+
+class Full(io.BytesIO):
+    """A disk that is full after `room` bytes, until it is given more."""
+
+    room = 2000
+
+    def write(self, data: Any) -> int:
+        if self.tell() + len(data) > self.room:
+            raise OSError("no space left")
+        return super().write(data)
+
+
+def test_a_row_that_could_not_be_written_is_sealed_anew_under_other_nonces() -> None:
+    file = Full()
+    store = SealedRows(1000, file)
+    first, second = np.zeros(1000, dtype=np.float32), some_rows()[0]
+    with pytest.raises(OSError, match="no space"):
+        store.add(first)
+    before = file.getvalue()[:1200]  # a whole block that was written
+    file.room = 10_000
+    store.add(second)
+    mixed = np.frombuffer(before, np.uint8) ^ np.frombuffer(file.getvalue()[:1200], np.uint8)
+    clear = np.frombuffer(first[:300].tobytes(), np.uint8) ^ np.frombuffer(second[:300].tobytes(), np.uint8)
+    assert (mixed != clear).mean() > 0.9  # under the same nonce the two would be equal
+    assert store.shape == (1, 1000)
+    assert aggregate(store, chain("mean", 0))[0].tolist() == second.tolist()
+
+
+def test_rows_that_were_read_take_no_more() -> None:
+    store = sealed(some_rows())
+    aggregate(store, chain("median", 2))
+    with pytest.raises(ValueError, match="were read already"):
+        store.add(some_rows()[0])
+
+
+def test_a_forked_process_may_not_use_the_key() -> None:
+    store = sealed(some_rows())
+    child = os.fork()
+    if child == 0:
+        try:
+            store.add(some_rows()[0])
+        except ValueError:
+            os._exit(0)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_rows_added_by_several_threads_are_all_there() -> None:
+    rows, store = some_rows(16), SealedRows(1000, io.BytesIO())
+    threads = [threading.Thread(target=store.add, args=(row,)) for row in rows]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.shape == (16, 1000)
+    assert np.allclose(aggregate(store, chain("mean", 0))[0], rows.mean(axis=0), atol=1e-6)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -14,6 +14,7 @@ from phalanx.audit.agreed import Selection, open_config
 from phalanx.audit.entries import Moment, finished
 from phalanx.canonical import decode, encode
 from phalanx.config import parse
+from phalanx.config.tables import RuleName
 from phalanx.errors import IntegrityError, NotCanonical
 from tests.audit.synthetic_run import EFFECTIVE, PLAN, Run, config_file, find
 
@@ -28,7 +29,7 @@ def refused(run: Run, told: list[Entry], where: str) -> None:
 # ------------------------------------------------------------------------------------------- reading it a second time
 
 
-@pytest.mark.parametrize("rule", ["mean", "krum", "multi-krum", "caf", "median", "trimmed-mean"])
+@pytest.mark.parametrize("rule", get_args(RuleName))
 @pytest.mark.parametrize("pre", [[], ["norm-clip"], ["arc", "nnm"], ["norm-clip", "nnm"]])
 @pytest.mark.parametrize("clip", [1.0, 0.1234567, 1e16])
 def test_rule_and_fewest_rows_are_those_of_the_run_itself(rule: str, pre: list[str], clip: float) -> None:
@@ -39,7 +40,8 @@ def test_rule_and_fewest_rows_are_those_of_the_run_itself(rule: str, pre: list[s
             "run": {"rounds": 3},
             "learning": {"module": "m.py"},
             "aggregation": {"rule": rule, "pre": pre, "f": 2 if tolerant else 0}
-            | ({"clip_l2": clip} if "norm-clip" in pre else {}),
+            | ({"clip_l2": clip} if "norm-clip" in pre or rule == "centered-clipping" else {})
+            | ({"steps": 3} if rule == "centered-clipping" and pre else {}),
         }
     )
     agreed = open_config(settings.effective("code"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info
 
 from phalanx import kernels
 from phalanx.errors import NotAvailable
@@ -288,3 +290,45 @@ def test_a_wrong_call_is_an_error_and_no_stray_write(call: Callable[[object], ob
     native = pytest.importorskip("phalanx.kernels._native", reason="the C extension is not built")
     with pytest.raises(ValueError):
         call(native)
+
+
+@pytest.mark.parametrize("name", ["groups", "comparators", "order", "chosen", "used"])
+@pytest.mark.parametrize("machine", [machine for machine in MACHINES if machine != "numpy"])
+def test_numbers_that_the_result_is_written_over_are_those_that_were_checked(name: str, machine: str) -> None:
+    """The index array lies in the vector that the call writes: read again, it would point anywhere."""
+    native = pytest.importorskip("phalanx.kernels._native", reason="the C extension is not built")
+    rows = np.full((4, 4096), 3e38, dtype=np.float32)
+    vector = np.zeros(4096, dtype=np.float32)
+    arrays = {
+        "groups": np.array([4], I32),
+        "comparators": np.array([[0, 1]], I32),
+        "order": np.arange(4, dtype=I32),
+        "chosen": np.array([3, 2, 1, 0], I32),
+        "used": np.array([0, 2], I32),
+    }
+    inside = vector.view(I32)[: arrays[name].size].reshape(arrays[name].shape)
+    inside[...] = arrays[name]
+    arrays[name] = inside
+    if name == "used":
+        native.combine(machine, rows, None, inside, np.ones(2) / 2, 0, 4096, vector)
+    else:
+        plan = arrays["groups"], arrays["comparators"], arrays["order"]
+        native.select(machine, rows, arrays["chosen"], None, *plan, 0, 1, 3, 0, 4096, vector, np.zeros(4, np.int64))
+    assert (vector == np.float32(3e38)).all()
+
+
+def test_two_threads_leave_blas_as_many_threads_as_it_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PHALANX_KERNELS", "numpy")
+    rows = np.random.default_rng(0).normal(size=(8, 70_000)).astype(np.float32)
+    before = [one["num_threads"] for one in threadpool_info()]
+
+    def many() -> None:
+        for _ in range(20):
+            kernels.products(rows, 0)
+
+    threads = [threading.Thread(target=many) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [one["num_threads"] for one in threadpool_info()] == before

@@ -72,8 +72,9 @@ def aggregate(
     elif isinstance(chain.rule, GramRule):
         counted, scores = _by_weight(chain, chain.rule, rows, weights, reference, history)
         vector = columns.combine(counted, rows, reference)
-        if isinstance(chain.rule, Mean) and not np.isfinite(vector).all():
-            columns.squared_norms(rows)  # names the rows
+        if not np.isfinite(vector).all():
+            columns.squared_norms(rows)  # names the rows, if it is theirs
+            raise ValueError(f"the aggregate of these rows by {rule} is beyond float32")
     else:
         raise ValueError(f"a rule is a function of the Gram matrix or coordinate-wise, and {chain.rule!r} is neither")
     equal = weights is None or bool(np.ptp(weights) <= _SUM_TOLERANCE / rows.shape[0])
@@ -90,10 +91,17 @@ def _by_weight(
         if not chain.pre and given.all():  # then a value that is not finite shows in the result: see `aggregate`
             return given, None
         return given * clip_factors(chain.pre, columns.squared_norms(rows)), None
-    view = gram(rows, reference, rule.about_zero)
-    past = None if history is None else gram(_side_by_side(history), about_zero=True, what="history").raw
-    with kernels.one_blas_thread():
-        return weighed(chain, rule, view, given=weights, history=past)
+    past = None if history is None else _past(_side_by_side(history))
+    view = gram(rows, reference, rule.seen_from, measured=_clips(chain))
+    return weighed(chain, rule, view, given=weights, history=past)
+
+
+def _past(history: Rows) -> F64:
+    """The Gram matrix of the histories."""
+    try:
+        return gram(history, seen_from="zero").raw
+    except ValueError as error:
+        raise ValueError(f"history: {error}") from None
 
 
 def _by_coordinate(chain: Chain, rule: CoordinateRule, rows: Rows) -> tuple[F32, F64]:
@@ -101,7 +109,7 @@ def _by_coordinate(chain: Chain, rule: CoordinateRule, rows: Rows) -> tuple[F32,
     mixing: F64 | None = None
     chosen: npt.NDArray[np.int64] | None = None
     if isinstance(rule, Bulyan) or not only_clips(chain.pre):
-        mixing, view = premixed(chain, gram(rows))
+        mixing, view = premixed(chain, gram(rows, measured=_clips(chain)))
         if isinstance(rule, Bulyan):
             chosen = bulyan.selection(rule, view)
             mixing = mixing[chosen] if chain.pre else None
@@ -117,6 +125,11 @@ def _by_coordinate(chain: Chain, rule: CoordinateRule, rows: Rows) -> tuple[F32,
     share = np.zeros(rows.shape[0])
     share[chosen] = kept
     return vector, share
+
+
+def _clips(chain: Chain) -> bool:
+    """Whether a clip comes before the rows are mixed: it promises a length, and so the lengths are measured."""
+    return bool(chain.pre) and only_clips(chain.pre[:1])
 
 
 def _window(rule: CoordinateRule, m: int) -> Callable[[kernels.Seen], kernels.Selected]:
@@ -144,6 +157,8 @@ def _check_chain(chain: Chain) -> None:
 def _check_rows(what: str, rows: Rows) -> None:
     if isinstance(rows, SealedRows):
         return
+    if isinstance(rows, np.ma.MaskedArray):
+        raise ValueError(f"{what} must be a plain array, got a masked one: its mask would be ignored")
     if not (isinstance(rows, np.ndarray) and rows.dtype == np.float32):
         raise ValueError(f"{what} must be a float32 array, got {getattr(rows, 'dtype', type(rows).__name__)}")
     if rows.ndim != 2 or rows.shape[1] == 0:
@@ -169,7 +184,9 @@ def _check_handed(chain: Chain, rows: Rows, reference: F32 | None, history: Rows
 
 def _side_by_side(rows: Rows) -> Rows:
     """The rows, copied if the values of a row do not lie side by side (a transposed array, every second column)."""
-    if isinstance(rows, np.ndarray) and (rows.strides[1] != rows.itemsize or rows.strides[0] < 0):
+    if not isinstance(rows, np.ndarray):
+        return rows
+    if rows.strides[1] != rows.itemsize or rows.strides[0] < 0 or rows.strides[0] % rows.itemsize:
         return np.ascontiguousarray(rows)
     return rows
 

@@ -27,7 +27,7 @@ def blocks(rows: Rows) -> Iterator[tuple[slice, F32]]:
         yield from rows.blocks()
 
 
-def squared_norms(rows: Rows, what: str = "rows") -> F64:
+def squared_norms(rows: Rows) -> F64:
     """(n,) squared l2 norms. Raises ValueError that names the rows with a value that is not finite.
 
     A sum of squares of finite float32 values cannot overflow float64 (3.4e38 squared is 1.2e77), so that one pass
@@ -36,7 +36,7 @@ def squared_norms(rows: Rows, what: str = "rows") -> F64:
     squares = rows.squared_norms if isinstance(rows, SealedRows) else kernels.squared_norms(rows)
     bad = np.flatnonzero(~np.isfinite(squares))
     if bad.size:
-        raise ValueError(f"{what} must be finite, got NaN or infinity in rows {bad.tolist()}")
+        raise ValueError(f"rows must be finite, got NaN or infinity in rows {bad.tolist()}")
     return squares
 
 

@@ -66,6 +66,8 @@ def _check_matrix(G: I64) -> None:
         raise ValueError(f"an exact Gram matrix has at most {_MAX_ROWS} rows, got {len(G)}: its sums would overflow")
     if not np.array_equal(G, G.T):
         raise ValueError("an exact Gram matrix is symmetric")
+    if (np.diagonal(G) < 0).any():
+        raise ValueError("no Gram matrix: a square is negative")
 
 
 def _distances(G: Integers) -> Integers:

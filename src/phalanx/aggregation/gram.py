@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from phalanx.aggregation.columns import Rows, products, sampled_norms, squared_norms
+from phalanx.rules.rule import Centre
 from phalanx.types import F32, F64
 
 _LONGEST_CENTRE = 2.0  # in median norms: a shorter centre costs no digit, a longer one few
@@ -30,12 +31,14 @@ _LONGEST_CENTRE = 2.0  # in median norms: a shorter centre costs no digit, a lon
 class Gram:
     """`products`: the inner products of x_1 - c, …, x_n - c, then r - c if there is a reference, then c itself.
 
-    `about_zero`: c is zero, and stays zero when the rows are mixed.
+    `fixed`: c is zero or the reference, and stays that when the rows are mixed. `lengths` (n,) are the rows' squared
+    norms as they were measured, where they were.
     """
 
     products: F64
     has_reference: bool = False
-    about_zero: bool = False
+    fixed: bool = False
+    lengths: F64 | None = None
 
     @property
     def n(self) -> int:
@@ -57,29 +60,42 @@ class Gram:
 
     @property
     def squared_norms(self) -> F64:
-        """(n,): squared l2 norms of the rows, never negative."""
-        return np.maximum(np.diagonal(self.raw)[: self.n], 0.0)
+        """(n,): squared l2 norms of the rows, never negative.
+
+        Taken back from products about a centre they are right to 1e-15 of its square only, which is not enough for a
+        clip that promises a bound: it measures.
+        """
+        return np.maximum(np.diagonal(self.raw)[: self.n], 0.0) if self.lengths is None else self.lengths
 
 
-def gram(rows: Rows, reference: F32 | None = None, about_zero: bool = False, what: str = "rows") -> Gram:
-    """(n, d) float32 -> their Gram matrix. Raises ValueError that names `what` if a value is not finite.
+def gram(rows: Rows, reference: F32 | None = None, seen_from: Centre = "median row", *, measured: bool = False) -> Gram:
+    """(n, d) float32 -> their Gram matrix, with the rows' lengths `measured` by a pass of their own.
 
     One pass, if the row of median norm in a sample of the columns turns out to be no longer than twice the row that is
     of median norm; whoever hides a long row's length from the sample makes it three, and gains nothing else.
+    Raises ValueError that names the rows with a value that is not finite.
     """
-    centre = -1 if about_zero else median_row(sampled_norms(rows))
-    view = Gram(products(rows, centre, reference), reference is not None, about_zero)
+    lengths = squared_norms(rows) if measured else None
+    if seen_from != "median row":
+        centre = rows.shape[0] if seen_from == "reference" and reference is not None else -1
+        view = Gram(products(rows, centre, reference), reference is not None, True, lengths)
+    else:
+        centre = median_row(sampled_norms(rows))
+        view = Gram(products(rows, centre, reference), reference is not None, False, lengths)
     if not np.isfinite(np.diagonal(view.products)).all():
-        squared_norms(rows, what)  # names the rows
-    if about_zero or view.products[-1, -1] <= _LONGEST_CENTRE**2 * float(np.median(view.squared_norms)):
+        squared_norms(rows)  # names the rows
+    if view.fixed or view.products[-1, -1] <= _LONGEST_CENTRE**2 * float(np.median(view.squared_norms)):
         return view
-    return Gram(products(rows, median_row(squared_norms(rows, what)), reference), reference is not None)
+    centre = median_row(squared_norms(rows) if lengths is None else lengths)
+    return Gram(products(rows, centre, reference), reference is not None, False, lengths)
 
 
-def from_products(G: F64, has_reference: bool = False, about_zero: bool = False) -> Gram:
+def from_products(G: F64, has_reference: bool = False, seen_from: Centre = "median row") -> Gram:
     """The same of rows that are known by their inner products X Xᵀ alone, the reference last if there is one."""
-    as_they_are = Gram(np.pad(G, (0, 1)), has_reference, about_zero)
-    return mixed(as_they_are, np.eye(as_they_are.n))
+    fixed = seen_from == "zero" or (seen_from == "reference" and not has_reference)
+    n = len(G) - has_reference
+    as_they_are = Gram(np.pad(G, (0, 1)), has_reference, fixed, np.diagonal(G)[:n].copy())
+    return mixed(as_they_are, np.eye(n))
 
 
 def mixed(before: Gram, W: F64) -> Gram:
@@ -94,10 +110,16 @@ def mixed(before: Gram, W: F64) -> Gram:
     coefficients[:m, -1] = W.sum(axis=1)
     if before.has_reference:
         coefficients[m, n] = coefficients[m, -1] = 1.0
-    squares = np.einsum("ij,ij->i", coefficients[:m] @ before.products, coefficients[:m])
-    centre = np.zeros(len(before.products)) if before.about_zero else coefficients[median_row(squares)]
+    if before.fixed:
+        centre = np.zeros(len(before.products))
+        centre[-1] = 1.0
+    else:
+        squares = np.einsum("ij,ij->i", coefficients[:m] @ before.products, coefficients[:m])
+        centre = coefficients[median_row(squares)]
     vectors = np.vstack([coefficients - centre, centre])
-    return Gram(vectors @ before.products @ vectors.T, before.has_reference, before.about_zero)
+    scaled = before.lengths is not None and m == n and not np.any(W - np.diag(np.diagonal(W)))
+    lengths = before.lengths * np.diagonal(W) ** 2 if scaled and before.lengths is not None else None
+    return Gram(vectors @ before.products @ vectors.T, before.has_reference, before.fixed, lengths)
 
 
 def squared_distances(view: Gram) -> F64:

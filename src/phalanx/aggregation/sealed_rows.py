@@ -2,10 +2,15 @@
 
 No update lies on a disk in clear: the file holds AES-256-GCM ciphertext under a key that is drawn here, never leaves
 this object and is gone with it. Whoever reads the disk learns n and d; whoever changes it is found out.
+
+A nonce is never used twice: each attempt to write a row takes a new number, also after one that failed half way, and a
+process that was forked from the one that drew the key may not use it.
 """
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -24,10 +29,11 @@ _PURPOSE = b"phalanx/v1/sealed-rows"
 
 
 class SealedRows:
-    """(n, d) float32, `add`ed row by row. Give it to `aggregate` in place of an array.
+    """(n, d) float32, `add`ed row by row, then read. Give it to `aggregate` in place of an array.
 
     `file` is open for reading and writing in binary, seekable, and used by nobody else; best one without a name
     (`tempfile.TemporaryFile`), which the system removes whatever happens. Memory: one block of columns of all rows.
+    Threads may share the object. Once rows were read no more can be added.
     """
 
     def __init__(self, d: int, file: BinaryIO, *, entropy: Entropy = system_entropy) -> None:
@@ -36,7 +42,12 @@ class SealedRows:
         self._d = d
         self._file = file
         self._cipher = AESGCM(entropy(KEY_BYTES))
+        self._owner = os.getpid()
+        self._lock = threading.RLock()
+        self._attempts = 0
+        self._sealed_by: list[int] = []  # for each row the attempt that wrote it
         self._squares: list[float] = []
+        self._was_read = False
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -49,32 +60,52 @@ class SealedRows:
         return np.array(self._squares)
 
     def add(self, row: F32) -> None:
-        """The next row (d,). Raises ValueError unless it is finite float32 of that length; then nothing is added."""
+        """The next row (d,). If it fails, nothing is added, and it may be called again.
+
+        Raises ValueError unless the row is finite float32 of that length and no row was read yet, OSError if it cannot
+        be written.
+        """
         if not (isinstance(row, np.ndarray) and row.dtype == np.float32 and row.shape == (self._d,)):
             raise ValueError(f"a row must be a float32 array of shape ({self._d},)")
         square = float(kernels.squared_norms(row[None])[0])
         if not np.isfinite(square):
             raise ValueError("a row must be finite, got NaN or infinity")
-        n = len(self._squares)
-        for block, columns in enumerate(self._columns()):
-            self._file.seek(self._offset(n, block))
-            self._file.write(self._cipher.encrypt(_nonce(n, block), row[columns].tobytes(), _PURPOSE))
-        self._squares.append(square)
+        with self._lock:
+            self._check_owner()
+            if self._was_read:
+                raise ValueError("the rows were read already: no more can be added")
+            attempt, n = self._attempts, len(self._squares)
+            self._attempts += 1  # before anything is encrypted: a second try must not use these nonces again
+            for block, columns in enumerate(self._columns()):
+                sealed = self._cipher.encrypt(_nonce(attempt, block), row[columns].tobytes(), _PURPOSE)
+                self._file.seek(self._offset(n, block))
+                if self._file.write(sealed) != len(sealed):
+                    raise OSError("the row was not written whole")
+            self._sealed_by.append(attempt)
+            self._squares.append(square)
 
     def blocks(self) -> Iterator[tuple[slice, F32]]:
         """Columns, and the (n, b) values there. Raises IntegrityError if the file is not what was written to it."""
-        n = len(self._squares)
+        self._was_read = True
         for block, columns in enumerate(self._columns()):
-            width = columns.stop - columns.start
-            values = np.empty((n, width), dtype=np.float32)
-            for i in range(n):
-                self._file.seek(self._offset(i, block))
-                sealed = self._file.read(4 * width + _TAG_BYTES)
-                try:
-                    values[i] = np.frombuffer(self._cipher.decrypt(_nonce(i, block), sealed, _PURPOSE), np.float32)
-                except InvalidTag:
-                    raise IntegrityError(f"row {i} on disk is not what was written to it") from None
+            values = np.empty((len(self._squares), columns.stop - columns.start), dtype=np.float32)
+            for i, attempt in enumerate(self._sealed_by):
+                values[i] = self._opened(i, block, attempt, values.shape[1])
             yield columns, values
+
+    def _opened(self, row: int, block: int, attempt: int, width: int) -> F32:
+        with self._lock:
+            self._check_owner()
+            self._file.seek(self._offset(row, block))
+            sealed = self._file.read(4 * width + _TAG_BYTES)
+        try:
+            return np.frombuffer(self._cipher.decrypt(_nonce(attempt, block), sealed, _PURPOSE), np.float32)
+        except InvalidTag:
+            raise IntegrityError(f"row {row} on disk is not what was written to it") from None
+
+    def _check_owner(self) -> None:
+        if os.getpid() != self._owner:
+            raise ValueError("sealed rows belong to the process that made them, not to one forked from it")
 
     def _columns(self) -> Iterator[slice]:
         for start in range(0, self._d, COLUMNS):
@@ -85,6 +116,6 @@ class SealedRows:
         return row * whole + block * (4 * COLUMNS + _TAG_BYTES)
 
 
-def _nonce(row: int, block: int) -> bytes:
-    """12 bytes, never twice under one key: a block of a row is written once."""
-    return row.to_bytes(4, "big") + block.to_bytes(8, "big")
+def _nonce(attempt: int, block: int) -> bytes:
+    """12 bytes, never twice under one key."""
+    return attempt.to_bytes(4, "big") + block.to_bytes(8, "big")

@@ -85,12 +85,15 @@ def gram_weights(G: F64, rule: GramRule | Chain, *, history: F64 | None = None, 
 
     `G` (n, n) float64 is X Xᵀ; with `reference` it is (n+1, n+1), the reference last. `history` (n, n) is the Gram
     matrix of the rows' histories. The aggregate is the shares times the rows. Everything that a rule decides, and every
-    what-if, costs O(n³) here and no pass over the rows. Raises ValueError for a coordinate-wise rule.
+    what-if, costs O(n³) here and no pass over the rows.
+    Raises ValueError for a coordinate-wise rule, and for what is no Gram matrix.
     """
     chain = rule if isinstance(rule, Chain) else Chain((), rule)
     if not isinstance(chain.rule, GramRule):
         raise ValueError(f"{chain} is no function of the Gram matrix: it looks at each coordinate by itself")
-    view = from_products(np.asarray(G, dtype=np.float64), reference, chain.rule.about_zero)
+    G = np.asarray(G, dtype=np.float64)
+    _check_gram(G, reference)
+    view = from_products(G, reference, chain.rule.seen_from)
     check_quorum(chain, view.n)
     return weighed(chain, chain.rule, view, history=history)
 
@@ -121,12 +124,25 @@ def premixed(chain: Chain, view: Gram) -> tuple[F64, Gram]:
 def _weights_of(rule: GramRule, mixing: F64, view: Gram, given: F64 | None, history: F64 | None) -> Weights:
     """Weights of the mixed rows. Their histories are mixed as they are."""
     if isinstance(rule, Mean):
+        if given is not None and view.n != len(given):
+            raise ValueError(f"{len(given)} weights for {view.n} mixed rows: a bucket has no weight of its own")
         return mean.weights(view.n, given), None
     if isinstance(rule, FoolsGold):
         if history is None or history.shape != (mixing.shape[1],) * 2:
             raise ValueError(f"foolsgold needs the Gram matrix of the histories of all {mixing.shape[1]} rows")
         return foolsgold.weights(rule, mixing @ history @ mixing.T)
     return _WEIGHTS[type(rule)](rule, view)
+
+
+def _check_gram(G: F64, reference: bool) -> None:
+    """Raises ValueError unless G is square, finite and symmetric, with no negative square."""
+    if G.ndim != 2 or G.shape[0] != G.shape[1] or len(G) < 1 + reference:
+        raise ValueError(f"a Gram matrix is (n, n), with a reference (n+1, n+1), got shape {G.shape}")
+    if not np.isfinite(G).all():
+        raise ValueError("a Gram matrix is finite, got NaN or infinity")
+    squares = np.diagonal(G)
+    if (squares < 0).any() or (np.abs(G - G.T) > 1e-9 * np.sqrt(np.outer(squares, squares))).any():
+        raise ValueError("a Gram matrix is symmetric, with squares >= 0")
 
 
 def check_quorum(chain: Chain, n: int) -> None:

@@ -22,8 +22,10 @@ from phalanx.errors import NotCanonical
 
 _MEMBERS, _SIGNIFICANCE = 1000, 1e-6  # beyond these no configuration goes, and exact tails take hours
 _SLACK = 1e-9  # rounding of float64; no attack gains from it
-_EXTRA_ROWS = {  # a rule that tolerates f needs 2f + this many rows
-    "trimmed-mean": 1, "median": 1, "caf": 1, "nnm": 1, "arc": 1, "krum": 3, "multi-krum": 3,
+_ROWS = {  # a rule that tolerates f needs a f + b rows
+    "trimmed-mean": (2, 1), "median": (2, 1), "meamed": (2, 1), "bulyan": (4, 3), "caf": (2, 1), "mda": (2, 1),
+    "dnc": (2, 1), "geometric-median": (2, 1), "centered-clipping": (2, 1), "flame": (2, 1), "krum": (2, 3),
+    "multi-krum": (2, 3), "nnm": (2, 1), "arc": (2, 1),
 }  # fmt: skip
 _STEPS = ("norm-clip", "nnm", "arc")  # what may stand before a rule
 _POLICIES = ("all", "uniform", "poisson", "stratified")
@@ -167,9 +169,20 @@ def _rule(table: Mapping[str, Any]) -> tuple[str, int]:
         elif name == "mean":
             words.append(name)
         else:
-            words.append(f"{name}(f={f})")
-            rows = max(rows, 2 * f + _EXTRA_ROWS[name])
+            words.append(_words(name, f, table))
+            rows = max(rows, _ROWS[name][0] * f + _ROWS[name][1])
     return " >> ".join(words), rows
+
+
+def _words(name: str, f: int, table: Mapping[str, Any]) -> str:
+    """A rule or step that tolerates f, as the log has it."""
+    if name == "dnc":
+        return f"dnc(f={f}, c=1)"
+    if name != "centered-clipping":
+        return f"{name}(f={f})"
+    clip = _field(table, "clip_l2", _is_positive, "aggregation.")
+    steps = _field(table, "steps", lambda value: value is None or _is_whole(value), "aggregation.") or 1
+    return f"centered-clipping({clip:g}, steps={steps}, f={f})"
 
 
 def _clip(table: Mapping[str, Any]) -> float | None:
@@ -245,7 +258,7 @@ def _is_steps(value: Any) -> bool:
 
 
 def _is_rule(value: Any) -> bool:
-    return isinstance(value, str) and value in ("mean", *_EXTRA_ROWS) and value not in _STEPS
+    return isinstance(value, str) and value in ("mean", *_ROWS) and value not in _STEPS
 
 
 def _is_labels(value: Any) -> bool:

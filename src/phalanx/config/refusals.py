@@ -229,6 +229,12 @@ def _check_privacy(settings: Settings) -> None:
             f"past the budget of {mechanism.epsilon:g}",
             hint="leave noise_multiplier out: it is then calibrated to the budget",
         )
+    if isinstance(mechanism, MemberPrivacy) and settings.aggregation.rule == "centered-clipping":
+        raise RuleRefused(
+            "central noise behind centered-clipping, which starts from zero in a run: there it is a mean of clipped "
+            "updates, and needs more rows",
+            hint='use rule = "mean" with pre = ["norm-clip"] and the same clip_l2',
+        )
     if isinstance(mechanism, MemberPrivacy) and settings.chain.l2_sensitivity(len(settings.members)) is None:
         raise RuleRefused(
             f"central noise needs a rule whose l2 sensitivity is known, and that of {settings.chain} is not",

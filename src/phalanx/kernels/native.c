@@ -207,16 +207,19 @@ static int view_of(PyObject *object, Py_buffer *view, int ndim, char kind, Py_ss
     return 0;
 }
 
-/* The views of one call, all released together. */
+/* The views of one call, and copies that belong to it, all released together. */
 typedef struct {
-    Py_buffer views[8];
-    int count;
+    Py_buffer views[10];
+    void *copies[4];
+    int count, copied;
 } Views;
 
 static void release(Views *views)
 {
     while (views->count > 0)
         PyBuffer_Release(&views->views[--views->count]);
+    while (views->copied > 0)
+        free(views->copies[--views->copied]);
 }
 
 static Py_buffer *take(Views *views, PyObject *object, int ndim, char kind, Py_ssize_t itemsize, int writable,
@@ -227,6 +230,35 @@ static Py_buffer *take(Views *views, PyObject *object, int ndim, char kind, Py_s
         return NULL;
     views->count++;
     return view;
+}
+
+/* The numbers of rows in `object`, all within [low, high), or NULL and an exception. They are a copy: what was checked is
+ * what is used, whoever writes to the array meanwhile, the result of this very call included. */
+static const int32_t *take_numbers(Views *views, PyObject *object, int ndim, int32_t low, Py_ssize_t high,
+                                   Py_ssize_t *count, const char *what)
+{
+    const Py_buffer *view = take(views, object, ndim, 'i', 4, 0, what);
+    if (view == NULL)
+        return NULL;
+    *count = view->shape[0];
+    if (ndim == 2 && (view->shape[1] != 2 || (view->shape[0] > 1 && view->strides[0] != 8))) {
+        PyErr_Format(PyExc_ValueError, "%s: not pairs that lie side by side", what);
+        return NULL;
+    }
+    Py_ssize_t values = *count * ndim; /* pairs have two */
+    int32_t *copy = malloc((values > 0 ? (size_t)values : 1) * sizeof *copy);
+    if (copy == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    views->copies[views->copied++] = copy;
+    memcpy(copy, view->buf, (size_t)values * sizeof *copy);
+    for (Py_ssize_t i = 0; i < values; i++)
+        if (copy[i] < low || copy[i] >= high) {
+            PyErr_Format(PyExc_ValueError, "%s: a number out of range", what);
+            return NULL;
+        }
+    return copy;
 }
 
 static PyObject *refuse(Views *views, const char *why)
@@ -273,7 +305,7 @@ static PyObject *py_norms(PyObject *self, PyObject *args)
     const char *name;
     PyObject *rows_object, *out_object;
     Py_ssize_t start, stop;
-    Views views = {.count = 0};
+    Views views = {.count = 0, .copied = 0};
     Rows rows;
     if (!PyArg_ParseTuple(args, "sOnnO", &name, &rows_object, &start, &stop, &out_object))
         return NULL;
@@ -297,7 +329,7 @@ static PyObject *py_combine(PyObject *self, PyObject *args)
     const char *name;
     PyObject *rows_object, *other_object, *used_object, *weights_object, *out_object;
     Py_ssize_t start, stop;
-    Views views = {.count = 0};
+    Views views = {.count = 0, .copied = 0};
     Rows rows;
     if (!PyArg_ParseTuple(args, "sOOOOnnO", &name, &rows_object, &other_object, &used_object, &weights_object, &start,
                           &stop, &out_object))
@@ -305,20 +337,16 @@ static PyObject *py_combine(PyObject *self, PyObject *args)
     const Machine *machine = machine_named(name);
     if (machine == NULL || take_rows(&views, rows_object, other_object, &rows) < 0)
         return refuse(&views, NULL);
-    const Py_buffer *used = take(&views, used_object, 1, 'i', 4, 0, "used");
+    Py_ssize_t count;
+    const int32_t *used = take_numbers(&views, used_object, 1, 0, rows.n, &count, "used");
     const Py_buffer *weights = used == NULL ? NULL : take(&views, weights_object, 1, 'd', 8, 0, "weights");
     const Py_buffer *out = weights == NULL ? NULL : take(&views, out_object, 1, 'f', 4, 1, "vector");
     if (out == NULL)
         return refuse(&views, NULL);
-    int fits = columns_fit(&rows, start, stop) && out->shape[0] == rows.d && used->shape[0] == weights->shape[0];
-    for (Py_ssize_t u = 0; fits && u < used->shape[0]; u++) {
-        int32_t i = ((const int32_t *)used->buf)[u];
-        fits = 0 <= i && i < rows.n;
-    }
-    if (!fits)
+    if (!columns_fit(&rows, start, stop) || out->shape[0] != rows.d || count != weights->shape[0])
         return refuse(&views, "combine: columns, weights or result do not fit the rows");
     Py_BEGIN_ALLOW_THREADS
-    machine->combine(&rows, used->buf, weights->buf, used->shape[0], start, stop, out->buf);
+    machine->combine(&rows, used, weights->buf, count, start, stop, out->buf);
     Py_END_ALLOW_THREADS
     release(&views);
     Py_RETURN_NONE;
@@ -329,7 +357,7 @@ static PyObject *py_products(PyObject *self, PyObject *args)
     const char *name;
     PyObject *rows_object, *other_object, *out_object;
     Py_ssize_t centre, start, stop;
-    Views views = {.count = 0};
+    Views views = {.count = 0, .copied = 0};
     Rows rows;
     if (!PyArg_ParseTuple(args, "sOOnnnO", &name, &rows_object, &other_object, &centre, &start, &stop, &out_object))
         return NULL;
@@ -355,32 +383,27 @@ static PyObject *py_products(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
-/* The plan, and 0; or -1 with an exception. Every row that it names exists. */
+/* The plan over plan->m rows, and 0; or -1 with an exception. Every row that it names exists. */
 static int take_plan(Views *views, PyObject *groups, PyObject *comparators, PyObject *order, Plan *plan)
 {
-    const Py_buffer *group = take(views, groups, 1, 'i', 4, 0, "groups");
-    const Py_buffer *comparator = group == NULL ? NULL : take(views, comparators, 2, 'i', 4, 0, "comparators");
-    const Py_buffer *ordered = comparator == NULL ? NULL : take(views, order, 1, 'i', 4, 0, "order");
-    if (ordered == NULL)
+    Py_ssize_t m = plan->m, ordered = 0, covered = 0;
+    plan->group = take_numbers(views, groups, 1, 1, MAX_GROUP + 1, &plan->groups, "groups");
+    if (plan->group == NULL)
         return -1;
-    plan->group = group->buf, plan->comparator = comparator->buf, plan->order = ordered->buf;
-    plan->groups = group->shape[0], plan->comparators = comparator->shape[0];
-    Py_ssize_t m = plan->m, covered = 0;
-    int fits = ordered->shape[0] == m && comparator->shape[1] == 2 &&
-               (plan->comparators < 2 || comparator->strides[0] == 8) && 0 <= plan->first && plan->first < plan->last &&
-               plan->last <= m && plan->window >= WINDOW_MIDDLE && plan->window <= WINDOW_NEAREST;
-    for (Py_ssize_t g = 0; fits && g < plan->groups; g++) {
-        fits = 1 <= plan->group[g] && plan->group[g] <= MAX_GROUP;
+    plan->comparator = take_numbers(views, comparators, 2, 0, m, &plan->comparators, "comparators");
+    if (plan->comparator == NULL)
+        return -1;
+    plan->order = take_numbers(views, order, 1, 0, m, &ordered, "order");
+    if (plan->order == NULL)
+        return -1;
+    for (Py_ssize_t g = 0; g < plan->groups; g++)
         covered += plan->group[g];
-    }
-    fits = fits && covered == m;
-    for (Py_ssize_t i = 0; fits && i < m; i++)
-        fits = 0 <= plan->order[i] && plan->order[i] < m;
-    for (Py_ssize_t c = 0; fits && c < 2 * plan->comparators; c++)
-        fits = 0 <= plan->comparator[c] && plan->comparator[c] < m;
-    if (!fits)
+    if (ordered != m || covered != m || plan->first < 0 || plan->first >= plan->last || plan->last > m ||
+        plan->window < WINDOW_MIDDLE || plan->window > WINDOW_NEAREST) {
         PyErr_SetString(PyExc_ValueError, "select: the plan does not fit the rows");
-    return fits ? 0 : -1;
+        return -1;
+    }
+    return 0;
 }
 
 static PyObject *py_select(PyObject *self, PyObject *args)
@@ -389,7 +412,7 @@ static PyObject *py_select(PyObject *self, PyObject *args)
     PyObject *rows_object, *chosen_object, *mixing_object, *groups, *comparators, *order, *out_object, *kept_object;
     Py_ssize_t start, stop;
     Plan plan;
-    Views views = {.count = 0};
+    Views views = {.count = 0, .copied = 0};
     Rows rows;
     if (!PyArg_ParseTuple(args, "sOOOOOOinnnnOO", &name, &rows_object, &chosen_object, &mixing_object, &groups, &comparators, &order,
                           &plan.window, &plan.first, &plan.last, &start, &stop, &out_object, &kept_object))
@@ -398,14 +421,9 @@ static PyObject *py_select(PyObject *self, PyObject *args)
     if (machine == NULL || take_rows(&views, rows_object, Py_None, &rows) < 0)
         return refuse(&views, NULL);
     if (chosen_object != Py_None) {
-        const Py_buffer *view = take(&views, chosen_object, 1, 'i', 4, 0, "chosen");
-        if (view == NULL)
+        rows.chosen = take_numbers(&views, chosen_object, 1, 0, rows.n, &rows.n, "chosen");
+        if (rows.chosen == NULL)
             return refuse(&views, NULL);
-        for (Py_ssize_t i = 0; i < view->shape[0]; i++)
-            if (((const int32_t *)view->buf)[i] < 0 || ((const int32_t *)view->buf)[i] >= rows.n)
-                return refuse(&views, "select: a chosen row does not exist");
-        rows.chosen = view->buf;
-        rows.n = view->shape[0];
     }
     const double *mixing = NULL;
     plan.m = rows.n;
@@ -445,7 +463,7 @@ static PyObject *py_products_mod64(PyObject *self, PyObject *args)
     const char *name;
     PyObject *left_object, *right_object, *out_object;
     Py_ssize_t start, stop;
-    Views views = {.count = 0};
+    Views views = {.count = 0, .copied = 0};
     if (!PyArg_ParseTuple(args, "sOOnnO", &name, &left_object, &right_object, &start, &stop, &out_object))
         return NULL;
     const Machine *machine = machine_named(name);

@@ -48,7 +48,7 @@ def machines() -> tuple[str, ...]:
 
 def machine() -> str:
     """The kernel in use. Raises NotAvailable if `PHALANX_KERNELS` names one that does not run here."""
-    wanted = os.environ.get("PHALANX_KERNELS", machines()[0])
+    wanted = os.environ.get("PHALANX_KERNELS") or machines()[0]
     if wanted not in machines():
         raise NotAvailable(f"not available: the kernels {wanted!r}; this machine runs {', '.join(machines())}")
     return wanted
@@ -213,7 +213,7 @@ def _each_part(work: Callable[[int, int], T], n: int, d: int, here: str) -> list
 
     count = min(len(os.sched_getaffinity(0)), len(parts)) if n * d >= _THREAD_WORTH else 1
     threads = [threading.Thread(target=run, daemon=True) for _ in range(count)] if count > 1 else []
-    with one_blas_thread() if here == "numpy" else nullcontext():
+    with _ONE_BLAS_THREAD if here == "numpy" else nullcontext():
         _together(threads, run)
     if failures:
         raise failures[0]
@@ -234,12 +234,32 @@ def _together(threads: list[threading.Thread], run: Callable[[], None]) -> None:
         thread.join()
 
 
-def one_blas_thread() -> AbstractContextManager[object]:
-    """Holds numpy's BLAS to one thread: for small matrices, and while other threads of ours work, more only wait."""
-    limit: AbstractContextManager[object] = _blas().limit(limits=1, user_api="blas")
-    return limit
+class _OneBlasThread:
+    """Holds numpy's BLAS to one thread while ours work. The limit is the process's: the first in sets it, the last out
+    puts back what was there."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._limit: AbstractContextManager[object] = nullcontext()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._limit = _blas().limit(limits=1, user_api="blas")
+                self._limit.__enter__()
+            self._inside += 1
+
+    def __exit__(self, *failure: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._limit.__exit__(None, None, None)
 
 
 @lru_cache(maxsize=1)
 def _blas() -> ThreadpoolController:
     return ThreadpoolController()
+
+
+_ONE_BLAS_THREAD = _OneBlasThread()

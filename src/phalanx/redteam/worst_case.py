@@ -18,8 +18,9 @@ def worst_case(
     or how little of the honest mean is left in it (`progress`).
 
     A lower bound: what was found can be done, and something worse may exist, in particular with colluders who send
-    different rows. For the trimmed mean and the median alone it is the maximum. The figures of attacks on a
-    coordinate-wise rule are estimated on 4096 columns, those of the worst are not (`Attack.exact`).
+    different rows. For the trimmed mean and the median alone, and no more colluders than their f, it is the maximum.
+    The figures of attacks on a coordinate-wise rule are estimated on 4096 columns, those of the worst are not
+    (`Attack.exact`).
 
     Pure: same rows, same answer. Raises as `phalanx.attacks.every_attack` does; f = 0 is refused.
 

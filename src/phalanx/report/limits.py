@@ -57,7 +57,7 @@ def _of_robustness(settings: Settings, privacy: Privacy) -> list[str]:
         )
     else:
         found.append("The rule tolerates nobody: a single hostile member can steer the model.")
-    if isinstance(privacy, ExamplePrivacy) and table.rule in ("krum", "multi-krum"):
+    if isinstance(privacy, ExamplePrivacy) and table.rule in ("krum", "multi-krum", "mda", "bulyan"):
         found.append(f"Under noise {table.rule} prefers an update that is shorter than honest ones: attackers' choice.")
     return found
 

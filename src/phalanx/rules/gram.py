@@ -96,6 +96,7 @@ class CenteredClipping(GramRule):
     steps: int = 1
     f: int = 0
     name = "centered-clipping"
+    seen_from = "reference"
 
     def __post_init__(self) -> None:
         check_clip(self.name, self.clip_l2)
@@ -157,7 +158,7 @@ class FLTrust(GramRule):
     """
 
     name = "fltrust"
-    about_zero = True
+    seen_from = "zero"
     needs = frozenset({"reference"})
 
 
@@ -169,7 +170,7 @@ class FoolsGold(GramRule):
     """
 
     name = "foolsgold"
-    about_zero = True
+    seen_from = "zero"
     needs = frozenset({"history"})
 
 
@@ -200,8 +201,8 @@ class DnC(Tolerant, GramRule):
 
     def __post_init__(self) -> None:
         check_f(self.name, self.f)
-        if not (math.isfinite(self.c) and self.c > 0):
-            raise RuleRefused(f"dnc needs a finite c > 0, got {self.c!r}")
+        if not 0 < self.c <= 100:
+            raise RuleRefused(f"dnc needs a c in (0, 100], got {self.c!r}")
 
     @property
     def removed(self) -> int:
@@ -226,7 +227,7 @@ class Custom(GramRule):
 
     function: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
     label: str = "custom"
-    about_zero = True
+    seen_from = "zero"
 
     def __str__(self) -> str:
         return self.label

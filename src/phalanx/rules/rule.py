@@ -11,6 +11,7 @@ from typing import ClassVar, Literal, overload
 from phalanx.errors import RuleRefused
 
 Handed = Literal["reference", "history"]
+Centre = Literal["median row", "zero", "reference"]
 
 
 class _Step:
@@ -50,11 +51,13 @@ class Rule(_Step):
 class GramRule(Rule):
     """A function of the Gram matrix of the rows, which gives each row a weight: the same in every rotated space.
 
-    `about_zero`: it looks at directions from zero, not at distances between rows.
+    `seen_from`: where the rows are looked at from, so that nothing that the rule measures is lost to rounding: a row of
+    median norm for distances between rows, zero for directions and lengths, the reference for distances to it (zero
+    where none is handed in).
     """
 
     __slots__ = ()
-    about_zero: ClassVar[bool] = False
+    seen_from: ClassVar[Centre] = "median row"
 
 
 class CoordinateRule(Rule):
@@ -76,6 +79,10 @@ class PreStep(_Step):
     def rows_needed(self, then: int) -> int:
         """The fewest rows that leave `then` rows after this step, at least `min_rows`."""
         return max(self.min_rows, then)
+
+    def most_rows(self, then: int | None) -> int | None:
+        """The most rows that leave no more than `then` after this step; None: any number."""
+        return then
 
     def rows_left(self, n: int) -> int:
         """How many rows come out of `n`."""
@@ -122,8 +129,11 @@ class Chain:
 
     @property
     def max_rows(self) -> int | None:
-        """The most rows that its rule can be computed for, whatever steps are before it; None: any number."""
-        return self.rule.max_rows
+        """The most rows that every step and the rule can be computed for; None: any number."""
+        rows = self.rule.max_rows
+        for step in reversed(self.pre):
+            rows = step.most_rows(rows)
+        return rows
 
     def l2_sensitivity(self, invited: float) -> float | None:
         """That of `norm-clip >> mean` and of one step of centred clipping, over a fixed denominator; else None.

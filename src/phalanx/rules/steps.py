@@ -11,7 +11,8 @@ from phalanx.rules.rule import PreStep, Tolerant, check_count
 
 def check_clip(name: str, clip_l2: float) -> None:
     """Raises RuleRefused unless `clip_l2` is a bound that clips something."""
-    if not (math.isfinite(clip_l2) and clip_l2 > 0):
+    number = isinstance(clip_l2, int | float) and not isinstance(clip_l2, bool)
+    if not (number and 0 < clip_l2 < math.inf):
         raise RuleRefused(f"{name} needs a finite clip_l2 > 0, got {clip_l2!r}")
 
 
@@ -72,6 +73,10 @@ class Bucketing(PreStep):
     def rows_needed(self, then: int) -> int:
         """size (then - 1) + 1: one row more than fills then - 1 buckets."""
         return self.size * (then - 1) + 1
+
+    def most_rows(self, then: int | None) -> int | None:
+        """size then."""
+        return None if then is None else self.size * then
 
     def rows_left(self, n: int) -> int:
         """ceil(n/size)."""
