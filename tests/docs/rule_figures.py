@@ -76,10 +76,11 @@ def cells() -> str:
                 _percent(one["best"]["none"]),
                 f"{_percent(one['worst_best'])} / {_percent(one['worst_final'])}",
                 str(one["worst_attack"]),
+                _percent(one["best"]["ipm-climb"]) if "ipm-climb" in one["best"] else "–",
                 "–" if not published else f"{100 * published:.0f}",
             )
         )
-    return table(("γ", "f", "rule", "no attack", "worst / final", "by", "ByzFL's"), rows)
+    return table(("γ", "f", "rule", "no attack", "worst / final", "by", "IPM by ByzFL's search", "ByzFL's worst"), rows)
 
 
 def _percent(share: float) -> str:
