@@ -89,9 +89,9 @@ def test_rows_are_taken_however_they_lie_in_memory(layout: str) -> None:
 
 def test_what_is_not_a_rule_is_refused() -> None:
     anything: Any = NNM(f=1)
-    with pytest.raises(ValueError, match=r"a chain ends in a rule, got NNM\(f=1\)"):
+    with pytest.raises(ValueError, match=r"a chain ends in a rule, such as CAF\(f=2\), got NNM\(f=1\)"):
         aggregate(some_rows(5), anything)
-    with pytest.raises(ValueError, match=r"a chain ends in a rule, got 'krum'"):
+    with pytest.raises(ValueError, match=r"a chain ends in a rule, such as CAF\(f=2\), got 'krum'"):
         aggregate(some_rows(5), Chain((), "krum"))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"got Mean\(\) before the end"):
         aggregate(some_rows(5), Chain((Mean(),), Mean()))  # type: ignore[arg-type]

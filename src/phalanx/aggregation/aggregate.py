@@ -50,10 +50,11 @@ def aggregate(
     `history` (n, d) float32 the sum of each row's past updates, for FoolsGold. Other rules ignore them.
 
     In the report, `weights` is each original row's share of the aggregate; they sum to less than 1 where rows were
-    clipped, and where a reference has a share of its own. For coordinate-wise rules it is the share of coordinates at
-    which the row's value was among those averaged, equal values all counted; after pre-steps, those shares carried back
-    through the mixing. `scores` are those of the last rule, on mixed rows. `l2_sensitivity` is None under unequal
-    weights: the bound that a rule states is for equal ones.
+    clipped, and where a reference has a share of its own. A small weight after a clip means that a long row was cut,
+    not that it was left out: what it adds is its weight times its length. For coordinate-wise rules it is the share of
+    coordinates at which the row's value was among those averaged, equal values all counted; after pre-steps, those
+    shares carried back through the mixing. `scores` are those of the last rule, on mixed rows. `l2_sensitivity` is None
+    under unequal weights: the bound that a rule states is for equal ones.
 
     Raises QuorumError if n is below what a step needs, ValueError for anything but finite float32 rows and finite,
     non-negative float64 weights, or where the rule is not handed what it needs. Inputs are not modified.
@@ -151,7 +152,7 @@ def _check_chain(chain: Chain) -> None:
         if not isinstance(step, PreStep):
             raise ValueError(f"a chain is pre-steps and then one rule, got {step!r} before the end")
     if not isinstance(chain.rule, Rule):
-        raise ValueError(f"a chain ends in a rule, got {chain.rule!r}")
+        raise ValueError(f"a chain ends in a rule, such as CAF(f=2), got {chain.rule!r}")
 
 
 def _check_rows(what: str, rows: Rows) -> None:

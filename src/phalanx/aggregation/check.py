@@ -104,6 +104,8 @@ class _Case:
 def check_rule(rule: Rule | Chain | Function, traits: Traits | None = None, *, examples: int = 25) -> tuple[str, ...]:
     """The names of the checks that the rule passed, all that apply. Raises AssertionError at the first that fails.
 
+    A check that does not apply is not among them: without an `f`, in rule or traits, no hostile row is tried.
+
     A function needs its `traits`. `examples` are drawn for each check. Raises NotAvailable without hypothesis.
     """
     try:

@@ -39,6 +39,8 @@ class SealedRows:
     def __init__(self, d: int, file: BinaryIO, *, entropy: Entropy = system_entropy) -> None:
         if d < 1:
             raise ValueError(f"rows need d >= 1 values, got {d}")
+        if not all(hasattr(file, name) for name in ("seek", "read", "write")):
+            raise ValueError(f"sealed rows need an open binary file, tempfile.TemporaryFile() for one, got {file!r}")
         self._d = d
         self._file = file
         self._cipher = AESGCM(entropy(KEY_BYTES))
@@ -48,6 +50,9 @@ class SealedRows:
         self._sealed_by: list[int] = []  # for each row the attempt that wrote it
         self._squares: list[float] = []
         self._was_read = False
+
+    def __repr__(self) -> str:
+        return f"SealedRows(shape={self.shape})"
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -66,7 +71,8 @@ class SealedRows:
         be written.
         """
         if not (isinstance(row, np.ndarray) and row.dtype == np.float32 and row.shape == (self._d,)):
-            raise ValueError(f"a row must be a float32 array of shape ({self._d},)")
+            found = f"{row.dtype} of shape {row.shape}" if isinstance(row, np.ndarray) else type(row).__name__
+            raise ValueError(f"a row must be a float32 array of shape ({self._d},), got {found}")
         square = float(kernels.squared_norms(row[None])[0])
         if not np.isfinite(square):
             raise ValueError("a row must be finite, got NaN or infinity")

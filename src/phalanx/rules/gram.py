@@ -222,12 +222,28 @@ class Custom(GramRule):
     """A rule of your own: `function` takes the (n, n) float64 Gram matrix and gives (n,) finite weights.
 
     The matrix is that of the rows as they are, X Xᵀ. It composes, is searched for its worst case and is checked
-    (`check_rule`) like the others.
+    (`check_rule`) like the others. `f` is how many hostile rows you claim that it tolerates: it is then refused fewer
+    than 2f + 1 rows, and the battery puts hostile ones to it. For `aggregate`, not for a run.
     """
 
     function: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
     label: str = "custom"
+    f: int = 0
     seen_from = "zero"
+
+    def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise RuleRefused(f"a custom rule needs a function from a Gram matrix to weights, got {self.function!r}")
+        check_f(self.label, self.f)
+
+    @property
+    def name(self) -> str:  # type: ignore[override]  # the label is the name
+        """The label."""
+        return self.label
+
+    @property
+    def min_rows(self) -> int:
+        return 2 * self.f + 1
 
     def __str__(self) -> str:
         return self.label
