@@ -694,3 +694,15 @@ def test_what_would_tell_of_a_secret_cohort_is_refused(
 
 def test_members_may_be_missing_as_voters_from_a_run_with_secret_cohorts() -> None:
     assert parse(table(**SECRET, run={"rounds": 9, "missing_allowed": 2})).run.missing_allowed == 2
+
+
+@pytest.mark.parametrize(
+    ("found", "meant"),
+    [("trimed-mean", "trimmed-mean"), ("Bulyan", "bulyan"), ("geometric_median", "geometric-median")],
+)
+def test_a_misspelt_rule_is_refused_with_the_nearest_one(found: str, meant: str) -> None:
+    assert f"did you mean {meant!r}?" in refusal(aggregation={"rule": found, "f": 1}).message
+
+
+def test_a_step_that_is_no_list_is_asked_for_as_one() -> None:
+    assert "input should be a list, found 'arc'" in refusal(aggregation={"f": 1, "pre": "arc"}).message

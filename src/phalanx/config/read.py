@@ -7,11 +7,13 @@ only for a rule whose sensitivity is known.
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from phalanx.config.refusals import refuse_what_cannot_run
 from phalanx.config.tables import Settings
@@ -48,8 +50,18 @@ def _explain(error: ValidationError) -> tuple[str]:
             sentences.append(f"unknown key {place}{_nearest(complaint['loc'])}")
         else:
             found = "" if complaint["type"] == "missing" else f", found {_shown(complaint['input'])}"
-            sentences.append(f"{place}: {complaint['msg'].lower()}{found}")
+            said = complaint["msg"].lower().replace("valid tuple", "list")
+            sentences.append(f"{place}: {said}{found}{_meant(complaint)}")
     return ("; ".join(sentences),)
+
+
+def _meant(complaint: ErrorDetails) -> str:
+    """The nearest of the values that are allowed, for one that is not."""
+    if complaint["type"] != "literal_error" or not isinstance(complaint["input"], str):
+        return ""
+    allowed = re.findall(r"'([^']*)'", complaint.get("ctx", {}).get("expected", ""))
+    close = difflib.get_close_matches(complaint["input"].lower().replace("_", "-"), allowed, n=1)
+    return f", did you mean {close[0]!r}?" if close else ""
 
 
 def _shown(value: Any) -> str:
