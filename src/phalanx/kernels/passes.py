@@ -38,6 +38,7 @@ N = TypeVar("N", np.float64, np.uint64)
 
 PART = 1 << 15  # columns: long enough that a call costs nothing, short enough to share out
 _THREAD_WORTH = 1 << 20  # values below which starting a thread costs more than it saves
+_LIGHT = 8  # by how much less the passes do that read each value once and do next to nothing with it
 
 
 @lru_cache(maxsize=1)
@@ -66,7 +67,7 @@ def squared_norms(rows: F32) -> F64:
             _native.norms(here, rows, start, stop, squares)
         return squares
 
-    return _summed(_each_part(part, len(rows), rows.shape[1], here))
+    return _summed(_each_part(part, len(rows) // _LIGHT, rows.shape[1], here))
 
 
 def products(rows: F32, centre: int, other: F32 | None = None) -> F64:
@@ -105,7 +106,7 @@ def combine(weights: F64, rows: F32, other: F32 | None = None) -> F32:
         else:
             _native.combine(here, rows, other, used, chosen, start, stop, vector)
 
-    _each_part(part, len(used), rows.shape[1], here)
+    _each_part(part, len(used) // _LIGHT, rows.shape[1], here)
     return vector
 
 
@@ -194,7 +195,7 @@ def _summed(parts: list[npt.NDArray[N]]) -> npt.NDArray[N]:
 
 
 def _each_part(work: Callable[[int, int], T], n: int, d: int, here: str) -> list[T]:
-    """`work(start, stop)` of every part of the columns, in order, on as many threads as are worth it.
+    """`work(start, stop)` of every part of the columns, in order, on as many threads as are worth it for n values each.
 
     Threads are started anew for each pass: a pool would not survive a fork. numpy's BLAS is held to one thread
     meanwhile: its own would fight with ours over the cores.
