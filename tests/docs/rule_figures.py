@@ -27,7 +27,13 @@ def rules() -> str:
         by_rule.setdefault(row["rule"], {})[row["f"]] = row
     named = sorted(by_rule.items(), key=lambda one: -_worst(one[1].get(2)))
     rows = [
-        (_name(name), *_at(found.get(2)), *_at(found.get(4)), summary["breaking_f"][name]["best"])
+        (
+            f"`{name}`",
+            *_at(found.get(2)),
+            *_at(found.get(4)),
+            summary["breaking_f"][name]["best"],
+            "–" if 2 not in found else f"{1e3 * found[2]['aggregate_s']:.1f}",
+        )
         for name, found in named
     ]
     head = (
@@ -39,6 +45,7 @@ def rules() -> str:
         "worst / final",
         "by",
         "breaks at f",
+        "ms",
     )
     return table(head, rows)
 
@@ -55,10 +62,6 @@ def _at(row: Mapping[str, Any] | None) -> tuple[str, str, str]:
         f"{_percent(row['worst_best'])} / {_percent(row['worst_final'])}",
         str(row["worst_best_attack"]),
     )
-
-
-def _name(key: str) -> str:
-    return key
 
 
 def cells() -> str:
