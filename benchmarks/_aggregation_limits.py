@@ -19,7 +19,7 @@ from phalanx import kernels
 from phalanx.aggregation.gram import gram, squared_distances
 
 Found = dict[str, Any]
-_GRAM = ("products", "Gram: norms, products")
+_GRAM = ("products", "Gram matrix")
 
 
 def short(value: float) -> float:
@@ -89,7 +89,7 @@ def _kernels(given: Given) -> dict[str, Callable[[Any], Any]]:
     return {
         "squared norms": lambda _: kernels.squared_norms(X),
         "products": lambda _: kernels.products(X, 0),
-        "Gram: norms, products": lambda _: gram(X),
+        "Gram matrix": lambda _: gram(X),
         "combine": lambda _: kernels.combine(equal, X),
         "median": lambda _: kernels.median(kernels.Seen(X)),
         "trimmed mean": lambda _: kernels.trimmed_mean(kernels.Seen(X), f),

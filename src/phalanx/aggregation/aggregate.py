@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phalanx import kernels
-from phalanx.aggregation import bulyan, columns
+from phalanx.aggregation import bulyan, columns, mean
 from phalanx.aggregation.clip import clip_factors, only_clips
 from phalanx.aggregation.columns import Rows
 from phalanx.aggregation.gram import gram
@@ -88,7 +88,7 @@ def _by_weight(
 ) -> tuple[F64, F64 | None]:
     """(n,) or (n+1,) shares of the rows and the reference, and the rule's scores."""
     if isinstance(rule, Mean) and only_clips(chain.pre):
-        given = np.full(rows.shape[0], 1.0 / rows.shape[0]) if weights is None else weights
+        given = mean.weights(rows.shape[0], weights)
         if not chain.pre and given.all():  # then a value that is not finite shows in the result: see `aggregate`
             return given, None
         return given * clip_factors(chain.pre, columns.squared_norms(rows)), None
