@@ -19,7 +19,7 @@ from phalanx.entropy import system_entropy
 from phalanx.learning import Descent
 from phalanx.learning.digits import CLASSES
 from phalanx.learning.threads import use_threads
-from phalanx.redteam.scenario import MEMBERS, Draw, Measure, initial_model, split, trainer
+from phalanx.redteam.demo.scenario import MEMBERS, Draw, Measure, initial_model, split, trainer
 from phalanx.store import LedgerStore, RunStore
 
 SEEDS = range(10)

@@ -22,8 +22,8 @@ import numpy as np
 
 from phalanx import __version__
 from phalanx.learning.threads import use_threads
-from phalanx.redteam.result import RunResult
-from phalanx.redteam.scenario import ALONE, POOLED, RUNS, Draw, play, play_alone, play_pooled, quiet
+from phalanx.redteam.demo.result import RunResult
+from phalanx.redteam.demo.scenario import ALONE, POOLED, RUNS, Draw, play, play_alone, play_pooled, quiet
 
 
 def one(job: tuple[str, Draw]) -> RunResult:

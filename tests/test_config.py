@@ -17,7 +17,7 @@ from phalanx.config import MAX_MEMBERS, MAX_ROUNDS, Settings, parse, read_config
 from phalanx.config.tables import RuleName
 from phalanx.errors import ConfigError, NotAvailable, PhalanxError, RuleRefused
 from phalanx.privacy import epsilon
-from phalanx.redteam.scenario import RUNS
+from phalanx.redteam.demo.scenario import RUNS
 from phalanx.rules import NNM, Chain, Krum, Mean, NormClip, TrimmedMean
 from phalanx.types import ExamplePrivacy, MemberPrivacy
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from phalanx.redteam.demo import HELD_BACKDOOR, HELD_POINTS
+from phalanx.redteam.demo.whole import HELD_BACKDOOR, HELD_POINTS
 from tests.docs.page import ROOT, table
 from tests.docs.pictures import SEED, decibel, leak
 

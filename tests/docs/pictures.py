@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from phalanx.redteam.demo import _leak
-from phalanx.redteam.result import Leak
-from phalanx.redteam.scenario import MEMBERS, Draw, split
+from phalanx.redteam.demo.result import Leak
+from phalanx.redteam.demo.scenario import MEMBERS, Draw, split
+from phalanx.redteam.demo.whole import _leak
 from phalanx.report.charts import digit
 
 SEED = 0

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from phalanx.privacy import noise_multiplier
-from phalanx.redteam.scenario import DELTA, EPSILON, ROUNDS
+from phalanx.redteam.demo.scenario import DELTA, EPSILON, ROUNDS
 from tests.docs import figures
 from tests.docs.page import ROOT, blocks, part, with_part
 from tests.docs.pictures import leak, rebuilt_digit

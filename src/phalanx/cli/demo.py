@@ -15,13 +15,13 @@ from rich.text import Text
 
 from phalanx.cli.output import Output, program
 from phalanx.errors import NotAvailable
-from phalanx.redteam.result import DemoResult, RoundResult, RunResult
+from phalanx.redteam.demo.result import DemoResult, RoundResult, RunResult
 from phalanx.store import write_file
 
 try:
-    from phalanx.redteam.demo import percent, run_demo
-    from phalanx.redteam.report import render
-    from phalanx.redteam.scenario import EPSILON, ROUNDS, RUNS, Draw
+    from phalanx.redteam.demo.report import render
+    from phalanx.redteam.demo.scenario import EPSILON, ROUNDS, RUNS, Draw
+    from phalanx.redteam.demo.whole import percent, run_demo
 except ModuleNotFoundError as error:
     raise NotAvailable(
         f"not available: the demo needs {error.name}", hint="pip install 'phalanx[demo]', with the CPU build of torch"

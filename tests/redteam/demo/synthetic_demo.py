@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from phalanx.redteam.result import DemoResult, Leak, Price, RoundResult, RunResult, Threat
+from phalanx.redteam.demo.result import DemoResult, Leak, Price, RoundResult, RunResult, Threat
 from phalanx.types import MemberId, member_id
 
 ATTACKS = ("backdoor", "sign flip", "not a number")

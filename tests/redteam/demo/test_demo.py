@@ -15,14 +15,26 @@ import pytest
 from phalanx.audit import verify_run
 from phalanx.errors import ConflictError, IntegrityError
 from phalanx.learning import LocalTrainer
-from phalanx.redteam.demo import run_demo
-from phalanx.redteam.scenario import ALONE, MEMBERS, POOLED, RUNS, Draw, cast, play, play_alone, quiet, shortened, split
+from phalanx.redteam.demo.scenario import (
+    ALONE,
+    MEMBERS,
+    POOLED,
+    RUNS,
+    Draw,
+    cast,
+    play,
+    play_alone,
+    quiet,
+    shortened,
+    split,
+)
+from phalanx.redteam.demo.whole import run_demo
 from phalanx.release import open_release
 from phalanx.store import read_public
-from tests.redteam.synthetic_demo import demo as synthetic
+from tests.redteam.demo.synthetic_demo import demo as synthetic
 
 PHALANX = Path(sys.executable).with_name("phalanx")
-RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
+RESULTS = Path(__file__).parents[3] / "benchmarks" / "results"
 
 
 @pytest.fixture(scope="module")

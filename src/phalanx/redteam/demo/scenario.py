@@ -26,7 +26,7 @@ from phalanx.learning.adapters.torch_module import torch_model
 from phalanx.learning.baselines import joined
 from phalanx.learning.digits import CLASSES, FEATURES, Split, split_digits
 from phalanx.learning.models import softmax_regression, tensors_of
-from phalanx.redteam.result import RoundResult, RunResult
+from phalanx.redteam.demo.result import RoundResult, RunResult
 from phalanx.round.coordinator import RoundRecord, Standing
 from phalanx.store import LedgerStore, RunStore
 from phalanx.types import F32, ExamplePrivacy, MemberId, TrainTask, member_id

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from phalanx.redteam import evidence, verdict
-from phalanx.redteam.result import DemoResult
+from phalanx.redteam.demo import evidence, verdict
+from phalanx.redteam.demo.result import DemoResult
 from phalanx.report.markup import Html
 from phalanx.report.page import page
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from phalanx.redteam.result import DemoResult, RoundResult, RunResult
-from phalanx.redteam.verdict import DEFENDED, names
+from phalanx.redteam.demo.result import DemoResult, RoundResult, RunResult
+from phalanx.redteam.demo.verdict import DEFENDED, names
 from phalanx.report.charts import Axes, DotRow, Series, WeightRow, dot_plot, lines, mark_key, weights_map
 from phalanx.report.markup import Html, data, el, join, table
 from phalanx.report.page import wide_chart

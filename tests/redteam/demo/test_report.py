@@ -11,12 +11,12 @@ from hashlib import sha256
 import pytest
 
 from phalanx.gate import BLIND_SPOTS
-from phalanx.redteam.report import render
-from phalanx.redteam.result import DemoResult, Threat
-from phalanx.redteam.verdict import RUNS
+from phalanx.redteam.demo.report import render
+from phalanx.redteam.demo.result import DemoResult, Threat
+from phalanx.redteam.demo.verdict import RUNS
 from phalanx.report.wording import epsilon, percent
 from phalanx.types import MemberId
-from tests.redteam.synthetic_demo import demo
+from tests.redteam.demo.synthetic_demo import demo
 from tests.report.page_reader import Page
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from phalanx.gate import BLIND_SPOTS
-from phalanx.redteam.result import DemoResult, Leak, RunResult, Threat
+from phalanx.redteam.demo.result import DemoResult, Leak, RunResult, Threat
 from phalanx.report import proof
 from phalanx.report.charts import difference_bar, digit
 from phalanx.report.markup import Html, data, el, join, table

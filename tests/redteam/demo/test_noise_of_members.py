@@ -9,7 +9,7 @@ import pytest
 
 from phalanx.entropy import system_entropy
 from phalanx.learning.dpsgd import clipped_sum
-from phalanx.redteam.scenario import DELTA, EPSILON, HONEST, MEMBERS, Draw, initial_model, split, trainer
+from phalanx.redteam.demo.scenario import DELTA, EPSILON, HONEST, MEMBERS, Draw, initial_model, split, trainer
 from phalanx.types import F32, F64, ExamplePrivacy, TrainTask
 from tests.privacy.noise_check import NoiseCheck, check_noise
 

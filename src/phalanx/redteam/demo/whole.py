@@ -23,8 +23,8 @@ from phalanx.errors import ConflictError, IntegrityError
 from phalanx.gate import BLIND_SPOTS
 from phalanx.learning import Descent, MemberData, unflatten
 from phalanx.learning.threads import use_threads
-from phalanx.redteam.result import DemoResult, Leak, Price, RoundResult, RunResult, Threat
-from phalanx.redteam.scenario import (
+from phalanx.redteam.demo.result import DemoResult, Leak, Price, RoundResult, RunResult, Threat
+from phalanx.redteam.demo.scenario import (
     ALONE,
     DELTA,
     EPSILON,
