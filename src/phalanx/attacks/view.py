@@ -1,0 +1,141 @@
+"""What the attackers see of one round, and nothing else.
+
+Hostile members share what they know. How much that is follows from the attack's knowledge and from the venue: asking
+for more raises `NotVisible`, so that an attack cannot use by accident what its attackers would not have.
+
+| a view has                                        | black | grey | white                            |
+|---------------------------------------------------|-------|------|----------------------------------|
+| the model, the models before it, `own`, `trained` | yes   | yes  | yes                              |
+| `rule`, `members`                                 | –     | yes  | yes                              |
+| `honest`: the other updates of this round         | –     | –    | where the venue shows them       |
+
+In the open venue the coordinator sees single updates, and members do not: a white-box attack there has the
+coordinator's help, or stands for the worst that could happen. Letters: `f` hostile members asked in this round, `h`
+honest ones, `d` parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from phalanx.attacks.aim import Aim, Seat
+from phalanx.attacks.card import Knowledge
+from phalanx.rules import Chain
+from phalanx.types import F32
+
+# Venue → whether anybody sees the single update of a member there.
+SHOWS_UPDATES: Mapping[str, bool] = {
+    "open": True,
+    "masked": False,
+    "split": False,
+    "threshold": False,
+    "enclave": False,
+}
+
+
+class NotVisible(ValueError):
+    """An attack asked for what its attackers do not see."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What the attackers of a run are given: their knowledge, in this venue."""
+
+    knowledge: Knowledge
+    venue: str = "open"
+
+    def check_rule(self) -> None:
+        """Raises NotVisible for attackers who do not know the deployed rule."""
+        if self.knowledge == "black":
+            raise NotVisible("black-box attackers do not know the rule or the number of members")
+
+    def check_honest(self) -> None:
+        """Raises NotVisible for attackers who do not see the others' updates."""
+        if self.knowledge != "white":
+            raise NotVisible(f"{self.knowledge}-box attackers do not see the honest members' updates")
+        if not SHOWS_UPDATES[self.venue]:
+            raise NotVisible(f"nobody sees a single update in the venue {self.venue!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """The facts of one round that a view is cut from. The functions are called at most once each."""
+
+    number: int
+    rounds: int
+    model: F32 = field(repr=False)  # (d,)
+    past: Sequence[F32] = field(repr=False)  # the models of the rounds before, the oldest first
+    seats: tuple[Seat, ...]  # the hostile members asked in this round
+    members: int  # all that were asked
+    rule: Chain
+    honest: Callable[[], F32] = field(repr=False)  # (h, d) float32
+    own: Callable[[], F32] = field(repr=False)  # (f, d)
+    trained: Callable[[F32, int], F32] = field(repr=False)  # model (d,), rounds of training → (f, d)
+
+
+class View:
+    """One round as hostile members see it together. Arrays are read-only: what an attack keeps, it copies."""
+
+    def __init__(self, facts: Round, sight: Sight, aim: Aim, rng: np.random.Generator) -> None:
+        self._facts, self._sight = facts, sight
+        self.round, self.rounds = facts.number, facts.rounds
+        self.aim, self.rng = aim, rng  # what the attackers agreed on; chance of their own, from the seed
+        self.model = _frozen(facts.model)
+        self.past = tuple(_frozen(one) for one in facts.past)
+        self.seats = facts.seats
+
+    @property
+    def f(self) -> int:
+        """Hostile members asked in this round."""
+        return len(self.seats)
+
+    @property
+    def last_step(self) -> F32:
+        """(d,): how the model moved in the round before, zero in the first: everybody sees it."""
+        return self.model - self.past[-1] if self.past else np.zeros_like(self.model)
+
+    @cached_property
+    def own(self) -> F32:
+        """(f, d): what the hostile members would send if they were honest, on their true data, clip and noise too."""
+        return _frozen(self._facts.own())
+
+    @cached_property
+    def poisoned(self) -> F32:
+        """(f, d): a round of training on their poisoned data, without the clip and the noise that the order asks for."""
+        return self.trained()
+
+    def trained(self, *, rounds: int = 1, start: F32 | None = None) -> F32:
+        """(f, d): how far `rounds` rounds of training on the poisoned data lead from `start`, by default the model."""
+        return _frozen(self._facts.trained(self.model if start is None else start, rounds))
+
+    @property
+    def rule(self) -> Chain:
+        """The deployed rule. Raises NotVisible for black-box attackers."""
+        self._sight.check_rule()
+        return self._facts.rule
+
+    @property
+    def members(self) -> int:
+        """All members asked in this round. Raises NotVisible for black-box attackers."""
+        self._sight.check_rule()
+        return self._facts.members
+
+    @cached_property
+    def honest(self) -> F32:
+        """(h, d): the honest members' updates of this round. Raises NotVisible for all but white-box attackers."""
+        self._sight.check_honest()
+        return _frozen(self._facts.honest())
+
+    def length(self) -> float:
+        """The l2 norm that an honest update has, as far as these attackers can tell: the median over their own."""
+        return float(np.median(np.linalg.norm(self.own.astype(np.float64), axis=1)))
+
+
+def _frozen(array: F32) -> F32:
+    view = np.asarray(array, np.float32).view()
+    view.flags.writeable = False
+    return view
