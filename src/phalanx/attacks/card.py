@@ -1,4 +1,4 @@
-"""What an attack is, in data: who wrote it down, what its attackers know, what they want, and what counts as getting it.
+"""What an attack is, in data: its source, what its attackers know and want, and what counts as getting it.
 
 A report, the SARIF rules and the ATLAS layer are written from these, so that no page has its own words for an attack.
 """

@@ -29,7 +29,7 @@ def always(number: int, rounds: int) -> bool:
 
 
 def until_three_quarters(number: int, rounds: int) -> bool:
-    """In the first three quarters of the rounds, at least one: what is left of a backdoor afterwards is its lifespan."""
+    """In the first three quarters of the rounds, at least one; what is left of a backdoor afterwards is its life."""
     return number <= max(1, 3 * rounds // 4)
 
 

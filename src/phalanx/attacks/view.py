@@ -28,13 +28,7 @@ from phalanx.rules import Chain
 from phalanx.types import F32
 
 # Venue → whether anybody sees the single update of a member there.
-SHOWS_UPDATES: Mapping[str, bool] = {
-    "open": True,
-    "masked": False,
-    "split": False,
-    "threshold": False,
-    "enclave": False,
-}
+SHOWS_UPDATES: Mapping[str, bool] = {"open": True} | dict.fromkeys(("masked", "split", "threshold", "enclave"), False)
 
 
 class NotVisible(ValueError):
@@ -74,7 +68,7 @@ class Round:
     rule: Chain
     honest: Callable[[], F32] = field(repr=False)  # (h, d) float32
     own: Callable[[], F32] = field(repr=False)  # (f, d)
-    trained: Callable[[F32, int], F32] = field(repr=False)  # model (d,), rounds of training → (f, d)
+    trained: Callable[[F32, int], F32] = field(repr=False)  # starts (f, d), rounds of training → (f, d)
 
 
 class View:
@@ -105,12 +99,16 @@ class View:
 
     @cached_property
     def poisoned(self) -> F32:
-        """(f, d): a round of training on their poisoned data, without the clip and the noise that the order asks for."""
+        """(f, d): a round of training on their poisoned data, without the clip and the noise of the order."""
         return self.trained()
 
-    def trained(self, *, rounds: int = 1, start: F32 | None = None) -> F32:
-        """(f, d): how far `rounds` rounds of training on the poisoned data lead from `start`, by default the model."""
-        return _frozen(self._facts.trained(self.model if start is None else start, rounds))
+    def trained(self, *, rounds: int = 1, starts: F32 | None = None) -> F32:
+        """(f, d): how far `rounds` rounds of training on the poisoned data lead each from its start.
+
+        `starts` (f, d) are by default all the model.
+        """
+        begin = np.tile(self.model, (self.f, 1)) if starts is None else np.array(starts, np.float32)
+        return _frozen(self._facts.trained(begin, rounds))
 
     @property
     def rule(self) -> Chain:

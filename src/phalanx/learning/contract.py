@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from phalanx.errors import ConfigError
 from phalanx.learning.data import Array, Labels
@@ -74,8 +74,11 @@ class Model:
     | `train(model, x, y, *, round)`      | the new model minus the old: training that is not a gradient step      |
     | `refresh(model, x)`                 | tensors that no gradient moves (batch norm statistics), from the       |
     |                                     | training inputs; they have to be local                                 |
+    | `logits(model, x)`                  | scores (n, classes) whose softmax is the model's confidence: for the   |
+    |                                     | red team, no run needs them                                            |
 
     `train` excludes the two gradients and everything that is built on them (privacy, FedProx, SCAFFOLD, momentum).
+    `module`: the torch module that the model was made of, if any, for attacks that need derivatives by the inputs.
     A gradient that lacks a tensor leaves that tensor alone. `many(x)` says, for inputs like `x`, how the gradients of
     many members are computed at once; None: one by one. Raises ConfigError for anything else.
     """
@@ -88,6 +91,8 @@ class Model:
     train: TrainFunction | None = None
     refresh: Callable[[Tensors, Array], Mapping[str, Array]] | None = None
     many: Callable[[Array], ManyMembers | None] | None = None
+    logits: Callable[[Tensors, Array], Array] | None = None
+    module: Any = None
 
     def __post_init__(self) -> None:
         if not (isinstance(self.classes, int) and self.classes >= 2):

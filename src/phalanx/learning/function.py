@@ -40,7 +40,7 @@ from phalanx.errors import ConfigError
 from phalanx.learning.contract import Model
 from phalanx.learning.data import Array
 
-_OPTIONAL = ("per_example_gradients", "gradient", "train", "refresh")
+_OPTIONAL = ("per_example_gradients", "gradient", "train", "refresh", "logits")
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,4 +65,5 @@ def jax_model(init: Callable[[], Any], apply: Callable[[Any, Any], Any], classes
         predict=predict,
         per_example_gradients=per_example_gradients,
         gradient=lambda model, x, y: flat(of_mean(nested(model), x, y)),
+        logits=lambda model, x: np.asarray(logits_of(nested(model), x)),
     )

@@ -53,7 +53,13 @@ def scikit_model(estimator: Any, *, features: int, classes: int, local_epochs: i
         _go_on(clone(estimator), trial, np.arange(classes), classes, _seeds(estimator, 1, 1))
     except (AttributeError, TypeError, ValueError) as error:
         raise ConfigError(f"{estimator!r} cannot train over rounds: {error}") from error
-    return Model(classes=classes, initial_model=fitted.initial_model, predict=fitted.predict, train=train)
+    return Model(
+        classes=classes,
+        initial_model=fitted.initial_model,
+        predict=fitted.predict,
+        train=train,
+        logits=fitted.logits,
+    )
 
 
 def _refuse(settings: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from sklearn.neural_network import MLPClassifier
 from phalanx.errors import ConfigError
 from phalanx.learning.contract import Tensors
 from phalanx.learning.data import Array, Labels
+from phalanx.types import F64
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +47,18 @@ class Fitted:
             return np.empty(0, np.int64)  # scikit-learn refuses to predict nothing
         fitted = self.holding(model)
         with np.errstate(all="ignore"):
-            scores = fitted.predict_proba(x) if isinstance(fitted, MLPClassifier) else fitted.decision_function(x)
-            scores = scores if scores.ndim == 2 else np.column_stack([-scores, scores])
+            scores = _scores(fitted, x)
             lead = (scores == scores.max(axis=1, keepdims=True)).sum(axis=1) == 1
             return np.where(np.isfinite(scores).all(axis=1) & lead, fitted.predict(x), -1)
+
+    def logits(self, model: Tensors, x: Array) -> F64:
+        """(n, classes) whose softmax is the estimator's confidence: of an MLPClassifier the logarithm of it."""
+        fitted = self.holding(model)
+        with np.errstate(all="ignore"):
+            scores = _scores(fitted, x)
+            if isinstance(fitted, MLPClassifier):
+                return np.log(np.maximum(scores, np.finfo(np.float64).tiny))
+            return scores / 2 if scores.shape[1] == 2 else scores  # of two classes it is ± the one score
 
 
 def fitted_like(estimator: Any, features: int, classes: int) -> Fitted:
@@ -75,6 +84,12 @@ def fitted_like(estimator: Any, features: int, classes: int) -> Fitted:
         template.classes_, template.n_features_in_ = np.arange(classes), features
     template.t_ = 0 if isinstance(template, MLPClassifier) else 1.0  # examples seen, where learning rates fall with it
     return Fitted(template)
+
+
+def _scores(fitted: Any, x: Array) -> F64:
+    """(n, classes): the higher, the more is the estimator for that class."""
+    scores: F64 = fitted.predict_proba(x) if isinstance(fitted, MLPClassifier) else fitted.decision_function(x)
+    return scores if scores.ndim == 2 else np.column_stack([-scores, scores])
 
 
 def parameters_of(fitted: Any) -> Tensors:

@@ -59,4 +59,5 @@ def scikit_gradients(estimator: Any, *, features: int, classes: int) -> Model:
         predict=fitted.predict,
         per_example_gradients=per_example_gradients,
         gradient=gradient,
+        logits=fitted.logits,
     )

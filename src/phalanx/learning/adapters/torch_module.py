@@ -49,6 +49,8 @@ def torch_model(make: pure.Make, classes: int, loss: pure.Loss = nn.functional.c
         gradient=own.gradient,
         refresh=own.refresh if statistics.moving_buffers(module) else None,
         many=many_by_inputs(module) if loss is nn.functional.cross_entropy else None,
+        logits=own.logits,
+        module=module,
     )
 
 
@@ -60,11 +62,16 @@ class _Functions:
     loss: pure.PureLoss
 
     def predict(self, model: Tensors, x: Array) -> Labels:
+        return pure.labels_of(self._logits(model, x)).cpu().numpy()
+
+    def logits(self, model: Tensors, x: Array) -> F32:
+        return self._logits(model, x).cpu().numpy()
+
+    def _logits(self, model: Tensors, x: Array) -> Tensor:
         moved, fixed = self._parted(model)
         with torch.no_grad():
             chunks = torch.split(self._put(x), _ROWS)
-            logits = torch.cat([functional_call(self.module, moved | fixed, (each,)) for each in chunks])
-        return pure.labels_of(logits).cpu().numpy()
+            return torch.cat([functional_call(self.module, moved | fixed, (each,)) for each in chunks])
 
     def gradient(self, model: Tensors, x: Array, y: Labels) -> dict[str, F32]:
         moved, fixed = self._parted(model)
