@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
 from phalanx.learning.data import Array, Labels, MemberData
+
+TriggerKind = Literal["patch", "blended", "edge"]
 
 
 class Trigger(Protocol):

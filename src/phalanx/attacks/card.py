@@ -33,7 +33,7 @@ class Goal:
     held: float
     unit: Unit
     words: str
-    held_measure: str = ""
+    held_measure: str = ""  # of a backdoor the lift: some triggers do without one what they do with it
 
     @property
     def judged(self) -> str:
@@ -69,7 +69,12 @@ ONE_CLASS = Goal(
     measure="class_damage", met=0.10, held=0.02, unit="points", words="cost the class that they aim at 10 points"
 )
 BACKDOOR = Goal(
-    measure="backdoor", met=0.95, held=0.05, unit="share", words="have 95 % of triggered inputs taken for their class"
+    measure="backdoor",
+    met=0.95,
+    held=0.05,
+    held_measure="backdoor_lift",
+    unit="share",
+    words="have 95 % of triggered inputs taken for their class",
 )
 RIDING = Goal(
     measure="rode",

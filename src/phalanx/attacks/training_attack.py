@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from phalanx.attacks.aim import Poison, Triggered
+from phalanx.attacks.aim import Poison, Triggered, TriggerKind
 from phalanx.attacks.ballots import Claim
 from phalanx.attacks.card import Card
 from phalanx.attacks.view import View
@@ -45,6 +45,7 @@ class TrainingAttack:
     card: Card
     craft: Craft
     poison: Poison | None = None
+    trigger: TriggerKind = "patch"
     triggered: Triggered | None = None
     active: Active = always
     ballots: Claim | None = Claim.BETTER

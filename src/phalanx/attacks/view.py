@@ -68,6 +68,7 @@ class Round:
     rule: Chain
     honest: Callable[[], F32] = field(repr=False)  # (h, d) float32
     own: Callable[[], F32] = field(repr=False)  # (f, d)
+    poisoned: Callable[[], F32] = field(repr=False)  # (f, d)
     trained: Callable[[F32, int], F32] = field(repr=False)  # starts (f, d), rounds of training → (f, d)
 
 
@@ -99,11 +100,14 @@ class View:
 
     @cached_property
     def poisoned(self) -> F32:
-        """(f, d): a round of training on their poisoned data, without the clip and the noise of the order."""
-        return self.trained()
+        """(f, d): a round of training on their poisoned data, with momentum of its own over the rounds.
+
+        Without the clip and the noise that the order asks for: they do not obey it.
+        """
+        return _frozen(self._facts.poisoned())
 
     def trained(self, *, rounds: int = 1, starts: F32 | None = None) -> F32:
-        """(f, d): how far `rounds` rounds of training on the poisoned data lead each from its start.
+        """(f, d): how far `rounds` rounds of training on the poisoned data lead each from its start, afresh.
 
         `starts` (f, d) are by default all the model.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,16 @@ app = typer.Typer(
 )
 audit = typer.Typer(help="Verify a run offline, trusting nobody.", no_args_is_help=True)
 app.add_typer(audit, name="audit")
+
+
+class Severity(StrEnum):
+    """How bad a finding is."""
+
+    CRITICAL = "critical"
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
 
 FormatOption = Annotated[
     Format, typer.Option("--format", help="text for people on stderr; json: one envelope on stdout")
@@ -83,6 +94,79 @@ def run_(
         from phalanx.cli.train import train
 
         train(config, out, resume, jsonl, output)
+
+    run(output_format, command)
+
+
+@app.command("redteam")
+def redteam_(
+    config: Annotated[Path | None, typer.Argument(help="A phalanx.toml; see examples/.")] = None,
+    scenario: Annotated[
+        Path | None, typer.Option(help="What to play (TOML); by default redteam.toml beside the configuration, if any.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; by default NAME-redteam beside the configuration.")] = None,
+    attacks: Annotated[
+        str | None, typer.Option(help="Names, or default, all, training, privacy, wire; joined by commas.")
+    ] = None,
+    defences: Annotated[str | None, typer.Option(help="Names, or default, all; joined by commas.")] = None,
+    hostile: Annotated[str | None, typer.Option(help="Hostile members, as numbers joined by commas.")] = None,
+    splits: Annotated[
+        str | None, typer.Option(help="natural, iid, dirichlet:ALPHA, gamma:SHARE; joined by commas.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds, from 0.")] = None,
+    module: Annotated[
+        list[Path] | None, typer.Option("--module", help="A Python file with attacks of yours; may be repeated.")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Time, such as 10m or 90s: the most telling cells that fit into it.")
+    ] = None,
+    fail_on: Annotated[
+        Severity | None, typer.Option("--fail-on", help="Exit 1 if a finding is this severe, or more.")
+    ] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(help="An earlier redteam.json: what is new, worse or better; exit 1 if worse.")
+    ] = None,
+    accept: Annotated[str | None, typer.Option(help="The id of a finding that you live with.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why; belongs to --accept.")] = None,
+    until: Annotated[str | None, typer.Option(help="Until which day, as 2027-06-30; belongs to --accept.")] = None,
+    names: Annotated[bool, typer.Option("--list", help="Print every attack and defence, and exit.")] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of redteam.json, and exit.")] = False,
+    output_format: FormatOption = Format.TEXT,
+) -> None:
+    """Attack your own model, data and configuration with everything that the literature has, before somebody else does.
+
+    Goes on where it was stopped; nothing is played twice.
+
+    Example: phalanx redteam examples/digits/phalanx.toml --fail-on high
+    """
+
+    def command(output: Output) -> None:
+        from phalanx.cli import redteam
+
+        if schema:
+            redteam.show_schema()
+            return
+        if names:
+            redteam.show_names(tuple(module or ()), output)
+            return
+        asked = redteam.Asked(
+            config=config,
+            scenario=scenario,
+            out=out,
+            attacks=attacks,
+            defences=defences,
+            hostile=hostile,
+            splits=splits,
+            seeds=seeds,
+            modules=tuple(module or ()),
+            budget=budget,
+            fail_on=None if fail_on is None else fail_on.value,
+            baseline=baseline,
+            accept=accept,
+            reason=reason,
+            until=until,
+        )
+        redteam.show_redteam(asked, output)
 
     run(output_format, command)
 

@@ -122,6 +122,7 @@ class InProcess:
     _asked: set[MemberId] = field(default_factory=set)  # in the attempt that is going on
     _declined: set[MemberId] = field(default_factory=set)  # of these
     _log: Log | None = None
+    _signed_terms: Mapping[str, bytes] = field(default_factory=dict)
     _expected: tuple[int, int] = (1, 1)  # the first round and attempt that is not closed, by what is durable
 
     def run(self, initial: F32) -> list[RoundRecord]:
@@ -240,8 +241,15 @@ class InProcess:
         """Makes the log public as it stands, and then `files`."""
         plan, log = self.plan, self.log()
         checkpoint = sign_checkpoint(log_origin(plan.federation, plan.run), log.size, log.root, plan.operator)
-        terms = {"federation.json": sign_roster(plan.roster, plan.operator), "config.json": plan.config}
-        self.store.publish({**terms, **files}, checkpoint.note)
+        self.store.publish({**self._terms(), **files}, checkpoint.note)
+
+    def _terms(self) -> Mapping[str, bytes]:
+        """The files that never change during a run. The roster is signed once: it would get the same signature."""
+        if not self._signed_terms:
+            plan = self.plan
+            roster = sign_roster(plan.roster, plan.operator)
+            self._signed_terms = {"federation.json": roster, "config.json": plan.config}
+        return self._signed_terms
 
     def last_entry(self) -> dict[str, Any]:
         """The log's last entry. A log that is empty has none: time 0, round 0, attempt 0."""

@@ -83,7 +83,8 @@ class LocalTrainer:
         now, before = self.start(candidate, state), self.start(incumbent, state)
         truth, classes = self.data.y_held, self.data.classes
         finite = bool(np.isfinite(now).all())
-        return paired_tally(self._labels(now), self._labels(before), truth, classes=classes, finite=finite)
+        x = self.data.x_held
+        return paired_tally(self._labels(now, x), self._labels(before, x), truth, classes=classes, finite=finite)
 
     @property
     def many(self) -> ManyMembers | None:
@@ -94,7 +95,11 @@ class LocalTrainer:
         """The share (0 … 1) of the held-out examples that the model has right, None where there are none."""
         if not len(self.data.y_held):
             return None
-        return float((self._labels(self.start(model, state)) == self.data.y_held).mean())
+        return float((self.labels(model, state, self.data.x_held) == self.data.y_held).mean())
+
+    def labels(self, model: F32, state: F32 | None, x: Array) -> Labels:
+        """(n,): what the model, with the local tensors in `state`, says of x (n, …); -1 where it has no answer."""
+        return self._labels(self.start(model, state), x)
 
     def with_data(self, data: MemberData) -> LocalTrainer:
         """The same trainer on other examples."""
@@ -234,14 +239,13 @@ class LocalTrainer:
         _write(given, fresh, self.parts.whole, "refresh", lacking=True)
         return fresh[self.parts.shared.d :]
 
-    def _labels(self, vector: F32) -> Labels:
+    def _labels(self, vector: F32, x: Array) -> Labels:
         if not np.isfinite(vector).all():
-            return np.full(len(self.data.y_held), -1, dtype=np.int64)
-        labels = np.asarray(self.model.predict(self.tensors(vector), self.data.x_held.copy()))
-        if labels.shape != self.data.y_held.shape or not np.issubdtype(labels.dtype, np.integer):
+            return np.full(len(x), -1, dtype=np.int64)
+        labels = np.asarray(self.model.predict(self.tensors(vector), x.copy()))
+        if labels.shape != (len(x),) or not np.issubdtype(labels.dtype, np.integer):
             raise ValueError(
-                f"predict must return integer labels of shape {self.data.y_held.shape}, "
-                f"got {labels.dtype} of shape {labels.shape}"
+                f"predict must return integer labels of shape ({len(x)},), got {labels.dtype} of shape {labels.shape}"
             )
         return labels.astype(np.int64)
 

@@ -73,17 +73,37 @@ svg text.harm{fill:var(--harm)}
 .cross{stroke:var(--soft);stroke-width:1.8;fill:none}
 .frame{fill:var(--wash)}.void{fill:var(--harm);fill-opacity:.09}.struck{stroke:var(--harm);stroke-width:1.6}
 .crossed{stroke:var(--harm);stroke-width:.1;fill:none}
+.outline{fill:none;stroke:var(--ink);stroke-width:1.5}.invalid{fill:none;stroke:var(--soft);stroke-dasharray:3 3}
 .key{display:inline-block;width:auto;vertical-align:-2px;margin:0 8px 0 0}
-.bar{width:120px;margin:3px 0 0 auto}
+.bar{width:120px;margin:3px 0 0 auto}.bar.near{margin:4px 0 0}
 .digit{fill:var(--ink);background:var(--wash);shape-rendering:crispEdges;margin:0 0 14px}
 .keys{display:flex;flex-wrap:wrap;gap:6px 34px;margin:0 0 26px;padding:0;list-style:none;font-size:14px}
+.signs{gap:10px 26px}.signs li{flex:0 1 auto}.signs b{display:inline-block;min-width:1.1em}
+.signs small{display:block;font-size:13px;color:var(--soft)}
+.finding{display:grid;grid-template-columns:136px minmax(0,1fr);gap:8px 32px;border-top:1px solid var(--rule);
+padding:22px 0 26px}
+.finding:first-of-type{border-top:0;padding-top:0}
+.finding h3{font:500 21px/1.3 var(--serif);margin:0 0 8px}.finding p{margin:0 0 14px}
+.mark b{display:block;font:500 21px/1.3 var(--serif)}.mark code,.mark small{display:block;font-size:13px;line-height:1.6;
+color:var(--soft)}
+.facts{margin:0;font-size:15px;line-height:1.45}
+.facts div{display:grid;grid-template-columns:112px minmax(0,1fr);gap:0 18px;border-top:1px solid var(--rule);
+padding:8px 0}
+.facts.broad{margin:0 0 8px}.facts.broad div{grid-template-columns:180px minmax(0,1fr)}
+.facts dt{color:var(--soft)}.facts dd{margin:0}
+.facts small{display:block;font-size:13px;color:var(--soft)}
+.gauge{display:flex;gap:10px;align-items:center;font-size:13px;color:var(--soft);margin:4px 0 0}.gauge .bar.near{margin:0}
 .grid{display:grid;gap:38px 32px;margin:0 0 24px}
 .many{grid-template-columns:repeat(auto-fill,minmax(226px,1fr))}
 .three{grid-template-columns:repeat(3,minmax(0,1fr));max-width:860px}
 .two{grid-template-columns:repeat(auto-fit,minmax(min(400px,100%),1fr))}
+.pairs{grid-template-columns:repeat(2,minmax(0,1fr));gap:30px 40px}
+.pairs figure{display:flex;flex-direction:column;justify-content:space-between;border-top:1px solid var(--rule)}
+.pairs figcaption{padding:8px 0 0;margin:0 0 6px}
 .many figcaption{min-height:5.4em;margin:0 0 6px;padding:8px 0 0;border-top:1px solid var(--rule)}
 .two figcaption{margin:0 0 14px}
 .absent{display:grid;place-items:center;aspect-ratio:26/17;background:var(--wash);color:var(--soft);font-size:15px}
+.absent.square{aspect-ratio:1;margin:0 0 14px}
 .wide svg{min-width:720px}.wide{margin-top:14px}
 details{margin:0 0 14px;font-size:14px}
 summary{cursor:pointer;color:var(--soft);padding:6px 0;text-decoration:underline;text-decoration-color:var(--rule);
@@ -102,11 +122,14 @@ footer p{border-top:1px solid var(--rule);padding:16px 0 0;max-width:none}
 .many svg{max-width:380px}
 .figures,.six{grid-template-columns:1fr 1fr;gap:24px 20px}.figure b{font-size:33px}.figure b.words{font-size:22px}
 .three figcaption{font-size:13px}
+.pairs,.finding{grid-template-columns:1fr}.finding{gap:4px}
+.mark{display:flex;flex-wrap:wrap;gap:0 14px;align-items:baseline}
+.facts div,.facts.broad div{grid-template-columns:1fr;gap:2px}
 .stacked,.stacked tbody,.stacked tr,.stacked th,.stacked td{display:block;width:100%}
 .stacked thead{display:none}.stacked tr{border-top:1px solid var(--ink);padding:10px 0 16px}
 .stacked th,.stacked td,.stacked td.n{border:0;padding:3px 0;text-align:left;white-space:normal}
 .stacked td{display:grid;grid-template-columns:8.6em minmax(0,1fr);gap:0 12px}
-.stacked td small{grid-column:2}.stacked td .bar{margin:3px 0 0}
+.stacked td small{grid-column:2}.stacked td .bar{margin:3px 0 0;grid-column:2}
 .stacked td::before{content:attr(data-label);color:var(--soft);font-size:13px}}
 @page{size:A4;margin:16mm 15mm}
 @media print{body{font-size:10.5pt;background:#fff}main,footer{max-width:none;padding:0}header{padding:0}
@@ -116,6 +139,8 @@ section{margin-top:36px}h1{font-size:32pt}h2{font-size:17pt}.verdict{font-size:1
 nav,details{display:none}.scroll{overflow:visible}table{font-size:9pt}th,td{padding:6px 12px 6px 0}
 .split td{padding:4px 8px}
 .many{grid-template-columns:repeat(3,1fr);gap:18px 20px}.many figcaption{font-size:8pt}.wide svg{min-width:0}
+.finding,.pairs figure{break-inside:avoid}.finding{grid-template-columns:96px 1fr}.finding h3,.mark b{font-size:13pt}
+.facts,.signs{font-size:9pt}.pairs{grid-template-columns:1fr 1fr}
 .two{grid-template-columns:1fr 1fr}.three{max-width:430px}.head,tr{break-inside:avoid}.head{break-after:avoid}
 figcaption,td small,th small{font-size:8pt}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 """

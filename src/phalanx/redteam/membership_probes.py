@@ -1,0 +1,295 @@
+"""Membership inference on the user's own model and data: who reads the model, or the updates, and names the examples.
+
+A fair coin for each model and each of the members' training examples decides which it is trained on; the rest of the
+same examples are those that an attack has to tell from them. Of m models that a setting trained, each is the target
+once, and the others are what the attackers trained themselves: they know the model, the configuration and the
+distribution. Scores of all targets are pooled, so that there are enough to see one false alarm in a thousand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+from phalanx.attacks.card import Card, Goal, Knowledge
+from phalanx.attacks.membership import (
+    Shadows,
+    area,
+    balanced_accuracy,
+    confidence,
+    cosines,
+    evidence,
+    leave_one_out,
+    lira_online,
+    log_likelihood,
+    rmia_online,
+    student,
+    tpr_at,
+)
+from phalanx.errors import QuorumError
+from phalanx.federation.module import users_code
+from phalanx.learning import LocalTrainer
+from phalanx.redteam.halves import Integers, Pool, Seen, pool_of, refusal, trained
+from phalanx.redteam.lab import Lab
+from phalanx.redteam.probe import Probe, Probed, Setting
+from phalanx.types import F64
+
+MEMBERSHIP = Goal(
+    measure="tpr_at_01",
+    met=0.01,
+    held=0.002,
+    unit="share",
+    words="tell members at 10 times the rate of chance, at 0.1 % false alarms",
+)
+SHADOWS, FEWEST_SHADOWS = 16, 4
+_WORK = 5e9  # parameters × examples that all trainings may take together: some ten seconds of a small network
+_CANDIDATES = 12_000  # examples in all that the attack on updates is asked about, half of them no members
+_GRADIENTS = 1 << 30  # numbers of their gradients, over all rounds, that it may take
+_ROWS = 1 << 24  # numbers of gradients at once: 64 MiB
+_RESOLVED = 1000  # others from which 0.1 % is a false alarm at all
+
+Attack = Callable[[F64, Shadows], F64]  # the target's φ (n,) and the shadow models → scores (n,), higher for members
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the models of one setting say of the pool's examples, or `why` they cannot be asked."""
+
+    models: Shadows | None = field(repr=False)
+    notes: tuple[str, ...] = ()
+    why: str = ""
+
+
+# The models of a setting are the same for every attack on them, and take nearly all of the time. Only those of the last
+# lab are kept. It is held beside them, so that no other lab can have its identity meanwhile.
+_kept: dict[tuple[int, Setting], tuple[Lab, _Asked]] = {}
+
+
+def _play_on_model(lab: Lab, setting: Setting, *, attack: Attack) -> Probed:
+    """The attack on each model of a setting in turn."""
+    asked = _asked(lab, setting)
+    if asked.models is None:
+        return Probed(unavailable=asked.why)
+    scores, inside = leave_one_out(asked.models, attack), asked.models.inside
+    return _measured(scores[inside], scores[~inside], asked.notes)
+
+
+def _asked(lab: Lab, setting: Setting) -> _Asked:
+    for place in [place for place, (owner, _) in _kept.items() if owner is not lab]:
+        del _kept[place]
+    if (id(lab), setting) not in _kept:
+        _kept[id(lab), setting] = (lab, _trained_and_asked(lab, setting))
+    return _kept[id(lab), setting][1]
+
+
+def _trained_and_asked(lab: Lab, setting: Setting) -> _Asked:
+    if why := refusal(lab, setting):
+        return _Asked(None, why=f"not available: {why}")
+    pool, trainers = pool_of(lab), lab.trainers()
+    trainer = trainers[lab.members[0]]
+    start = lab.start(trainers)
+    if _confidences(trainer, start, pool) is None:
+        return _Asked(None, why="not available: the model has no logits, and no gradient that gives its confidence")
+    shadows = _affordable(lab, pool, _parameters(lab, start.size))
+    inside = lab.rng("membership", "coins").random((shadows + 1, len(pool.y))) < 0.5
+    try:
+        models = trained(lab, setting, pool, inside, lab.rng("membership", "training", setting))
+    except QuorumError as error:
+        return _Asked(None, why=f"not available: on half of the examples {error.message}")
+    told = [phi for phi in (_confidences(trainer, model, pool) for model in models) if phi is not None]
+    if not all(np.isfinite(phi).all() for phi in told):
+        return _Asked(None, why="not available: training on half of the examples ends in numbers that are not finite")
+    return _Asked(Shadows(np.stack(told), inside), _notes(lab, setting, shadows, pool))
+
+
+def _confidences(trainer: LocalTrainer, model: np.ndarray, pool: Pool) -> F64 | None:
+    with users_code("the model's logits or per-example gradients"):
+        return confidence(trainer.model, trainer.tensors(model), pool.x, pool.y)
+
+
+def _parameters(lab: Lab, d: int) -> int:
+    """Of the whole model, also those that no member trains: an example's way through it takes about as long."""
+    module = lab.federation.model.module
+    return d if module is None else max(d, sum(int(one.numel()) for one in module.parameters()))
+
+
+def _affordable(lab: Lab, pool: Pool, parameters: int) -> int:
+    """How many shadow models: fewer the longer one takes. It is counted, not timed, so that every machine agrees."""
+    table = lab.settings.learning
+    once = len(pool.y) // 2 if table.batch_size is None else table.batch_size * len(pool.members)
+    work = parameters * lab.settings.run.rounds * table.local_steps * once
+    return int(np.clip(_WORK / work - 1, FEWEST_SHADOWS, SHADOWS))
+
+
+def _notes(lab: Lab, setting: Setting, shadows: int, pool: Pool) -> tuple[str, ...]:
+    notes = [
+        f"{shadows + 1} models, each trained on a random half of {len(pool.y)} examples; each is attacked once, with "
+        f"the help of the other {shadows}",
+        "all models are asked about the same examples, so the trials are not independent: the interval of a share is "
+        "somewhat wider than it is shown",
+    ]
+    if shadows < SHADOWS:
+        notes.append(f"{shadows} shadow models and not {SHADOWS}, which would take too long to train for this model")
+    return tuple(notes + _left_out(lab, setting))
+
+
+def _left_out(lab: Lab, setting: Setting) -> list[str]:
+    """What of the setting was not played."""
+    if setting != "yours":
+        return []
+    notes = ["trained by the configuration's steps, rule and noise, without envelope, screening and gate"]
+    if lab.settings.privacy is not None and lab.settings.privacy.unit == "example":
+        notes.append("the normaliser is half of the configuration's, as each model has half of the examples")
+    return notes
+
+
+# --------------------------------------------------------------------------------------------- the attack on updates
+
+
+def _play_on_updates(lab: Lab, setting: Setting) -> Probed:
+    """FedMIA: each example is asked of its member's updates, over all rounds of some runs on random halves."""
+    if why := refusal(lab, setting):
+        return Probed(unavailable=f"not available: {why}")
+    if lab.federation.model.per_example_gradients is None:
+        return Probed(unavailable="not available: the model has no per-example gradients to compare updates with")
+    if len(lab.members) < 3:
+        return Probed(unavailable="not available: it compares a member with two others at least")
+    pool, trainers = pool_of(lab), lab.trainers()
+    trainer = trainers[lab.members[0]]
+    runs, some = _runs_and_examples(lab, pool, _parameters(lab, lab.start(trainers).size))
+    inside = lab.rng("membership", "coins", "updates").random((runs, len(pool.y))) < 0.5
+    scores = np.zeros((runs, len(some)))
+
+    def onlooker(seen: Seen) -> None:
+        if len(seen.places) >= 3:
+            scores[seen.run] += _evidence(trainer, seen, pool, some)
+
+    try:
+        trained(lab, setting, pool, inside, lab.rng("membership", "updates", setting), onlooker)
+    except QuorumError as error:
+        return Probed(unavailable=f"not available: on half of the examples {error.message}")
+    if not np.isfinite(scores).all():
+        return Probed(unavailable="not available: training on half of the examples ends in numbers that are not finite")
+    members = inside[:, some]
+    notes = (
+        f"{runs} runs on random halves of {len(pool.y)} examples, {len(some)} of which are asked about in each",
+        "needs a coordinator, or another onlooker, who sees single updates",
+    )
+    return _measured(scores[members], scores[~members], (*notes, *_left_out(lab, setting)))
+
+
+def _runs_and_examples(lab: Lab, pool: Pool, parameters: int) -> tuple[int, Integers]:
+    """How many runs, and which examples (n,) they are asked about."""
+    most = max(1, min(_CANDIDATES, _GRADIENTS // (parameters * lab.settings.run.rounds)))
+    some = np.sort(lab.rng("membership", "candidates").permutation(len(pool.y))[:most])
+    return max(1, round(most / len(some))), some
+
+
+def _evidence(trainer: LocalTrainer, seen: Seen, pool: Pool, some: Integers) -> F64:
+    """(n,): what one round says of the examples `some`."""
+    size = max(1, _ROWS // seen.model.size)
+    measured = []
+    for start in range(0, len(some), size):
+        rows = some[start : start + size]
+        with users_code("per_example_gradients"):
+            gradients = trainer.per_example(seen.model, pool.x[rows], pool.y[rows])
+        measured.append(cosines(seen.updates, gradients))
+    row_of = np.full(len(pool.members), -1)
+    row_of[seen.places] = np.arange(len(seen.places))
+    return evidence(np.concatenate(measured, axis=1), row_of[pool.owner[some]])
+
+
+# -------------------------------------------------------------------------------------------------------- the figures
+
+
+def _measured(members: F64, others: F64, notes: tuple[str, ...]) -> Probed:
+    """Of the scores of members (n,) and of others (m,)."""
+    counts = {"tpr_at_01": tpr_at(members, others, 0.001), "tpr_at_1": tpr_at(members, others, 0.01)}
+    if len(others) < _RESOLVED:
+        notes += (f"only {len(others)} examples that are no members: at 0.1 % no false alarm at all is allowed",)
+    return Probed(
+        measures={
+            **{name: k / n for name, (k, n) in counts.items()},
+            "auc": area(members, others),
+            "balanced_accuracy": balanced_accuracy(members, others),
+        },
+        counts=counts,
+        notes=notes,
+    )
+
+
+def _card(name: str, title: str, knowledge: Knowledge, paper: str, does: str) -> Card:
+    return Card(
+        name=name,
+        title=title,
+        family="privacy",
+        threat="T8",
+        knowledge=knowledge,
+        goal=MEMBERSHIP,
+        paper=paper,
+        does=does,
+    )
+
+
+_EVERYWHERE: tuple[Setting, ...] = ("central", "none", "yours")
+
+MEMBERSHIP_PROBES: tuple[Probe, ...] = (
+    Probe(
+        card=_card(
+            "lira",
+            "Likelihood ratio attack (LiRA)",
+            "grey",
+            "Carlini et al., IEEE S&P 2022, arXiv:2112.03570",
+            "trains models like the target with and without each example: whose confidence is the target's like?",
+        ),
+        play=partial(_play_on_model, attack=lira_online),
+        settings=_EVERYWHERE,
+    ),
+    Probe(
+        card=_card(
+            "rmia",
+            "Robust membership inference (RMIA)",
+            "grey",
+            "Zarifzadeh et al., ICML 2024, arXiv:2312.03262",
+            "compares the target's confidence with that of models like it, and how it grew with how others' did",
+        ),
+        play=partial(_play_on_model, attack=rmia_online),
+        settings=_EVERYWHERE,
+    ),
+    Probe(
+        card=_card(
+            "bayesian-lira",
+            "Likelihood ratio attack with a prior on variances (BaVarIA)",
+            "grey",
+            "Brännvall, 2026, arXiv:2603.11799",
+            "is LiRA with a prior on each example's spread, for few models like the target",
+        ),
+        play=partial(_play_on_model, attack=student),
+        settings=_EVERYWHERE,
+    ),
+    Probe(
+        card=_card(
+            "loss-threshold",
+            "Loss threshold",
+            "black",
+            "Yeom et al., CSF 2018, arXiv:1709.01604",
+            "takes the examples of least loss for members",
+        ),
+        play=partial(_play_on_model, attack=lambda phi, shadows: log_likelihood(phi)),
+        settings=_EVERYWHERE,
+    ),
+    Probe(
+        card=_card(
+            "others-updates",
+            "Comparison with the other members' updates (FedMIA)",
+            "white",
+            "Zhu et al., CVPR 2025, arXiv:2402.06289",
+            "asks, round for round, whether a member's update is more like an example's gradient than the others' are",
+        ),
+        play=_play_on_updates,
+        settings=("none", "yours"),
+    ),
+)
