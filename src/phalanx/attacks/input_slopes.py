@@ -15,7 +15,7 @@ from phalanx.types import F32, F64
 
 
 def slopes_of(module: nn.Module, tensors: Mapping[str, F32], original: Callable[[F64], Array], width: F32) -> Slopes:
-    """The slope of each class's log confidence. `original` gives inputs (n, …) for rows 0 … 1, `width` is its factor."""
+    """The slope of each class's log confidence. `original` gives inputs (n, …) of rows 0 … 1, `width` is its factor."""
     device = next(module.parameters()).device
     put = {name: torch.tensor(value, device=device) for name, value in tensors.items()}
 

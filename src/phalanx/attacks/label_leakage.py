@@ -59,9 +59,13 @@ def label_counts(scores: F64, examples: int, confidence: F64) -> tuple[int, ...]
     """How many of `examples` have each label, from the bias gradient `scores` (classes,) of their mean loss.
 
     `confidence` (classes,) is the mean softmax that the attacker expects of them. n_c = examples · (p_c - g_c), rounded
-    by largest remainders so that they sum up; a negative number counts as none.
+    by largest remainders so that they sum up; a negative number counts as none. Of fewer examples than labels, some
+    label has none: a gradient that is too short for that, as the mean of several steps is, is lengthened first.
     """
-    wanted = np.maximum(examples * (confidence - scores), 0.0)
+    scale = 1.0
+    if examples < len(scores) and (scores > 0).any():
+        scale = max(1.0, float((confidence[scores > 0] / scores[scores > 0]).min()))
+    wanted = np.maximum(examples * (confidence - scale * scores), 0.0)
     total = wanted.sum()
     wanted = wanted * (examples / total) if total > 0 else np.full(len(scores), examples / len(scores))
     counts = np.floor(wanted).astype(np.int64)

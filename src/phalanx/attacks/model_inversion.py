@@ -1,9 +1,9 @@
 """What a released model takes for the type of each class: inputs that climb its confidence.
 
-Whoever has the model follows the derivative (Fredrikson et al., CCS 2015, Algorithm 1: by the model's own derivative, or
-by differences where there is none). Whoever can only ask it tries steps at random and keeps the directions in which the
-answer gets surer; of a model that gives rounded scores, or the top class and nothing else, that is all there is (the
-second as in boundary repulsion: Kahla et al., CVPR 2022, arXiv:2203.05748, without its search for a first example).
+Whoever has the model follows the derivative (Fredrikson et al., CCS 2015, Algorithm 1: by the model's own derivative,
+or by differences where there is none). Whoever can only ask it tries steps at random and keeps the directions in which
+the answer gets surer; of a model that gives rounded scores, or the top class and nothing else, that is all there is
+(for the second see Kahla et al., CVPR 2022, arXiv:2203.05748, whose search for a first example is not done here).
 
 Inputs are rows (n, p) scaled to 0 … 1. Letters: `c` classes, `p` features.
 """

@@ -3,8 +3,9 @@
 - An imprint (robbing the fed: Fowl et al., ICLR 2022, arXiv:2110.13057): all rows of a first layer look along one
   direction h, row i fires where h·x passes the i-th of many thresholds, and everything behind treats all rows alike.
   Then two neighbouring rows' updates differ by what lies between their thresholds: often one input.
-- Bins by softmax, for a model that is a single linear layer: logits i·s·h·x - s·(the first i thresholds) are highest for
-  the class in whose bin x is, so that with a steep s each row's update is the inputs of one bin less those of one label.
+- Bins by softmax, for a model that is a single linear layer: logits i·s·h·x - s·(the first i thresholds) are highest
+  for the class in whose bin x is, so that with a steep s each row's update is the inputs of one bin less those of one
+  label.
 - Silence (gradient suppression: Pasquini et al., CCS 2022, arXiv:2111.07380): biases at which no neuron fires. Who is
   sent that has nothing to say, so that the sum over all members is the update of the one who was not.
 

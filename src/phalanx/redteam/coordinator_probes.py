@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from phalanx.attacks.card import Goal
-from phalanx.attacks.leakage import candidates
 from phalanx.attacks.special_model import HEAD_BIAS, isolation, silenced
 from phalanx.errors import NotAvailable
 from phalanx.redteam.exposed import BATCH, Exposed, exposed_of, guarded, how_trained, in_numbers, mean_of, victims
 from phalanx.redteam.lab import Lab
 from phalanx.redteam.probe import Probe, Probed, Setting
 from phalanx.redteam.ranges import Guessed, figures, guessed, shares, shown
-from phalanx.redteam.reading import NEAREST, card, class_tensor_of, first_layer_of, toys
+from phalanx.redteam.reading import NEAREST, card, class_tensor_of, first_layer_of, inputs_of, toys
 from phalanx.redteam.special import Special, special_of
 from phalanx.types import F32
 
@@ -64,7 +63,7 @@ def _imprint(lab: Lab, setting: Setting) -> Probed:
 
 
 def _guessed(special: Special, update: Mapping[str, F32], truth: F32, mean: F32) -> list[Guessed]:
-    made = special.read(update)
+    made = special.read(update, len(truth))
     return guessed(truth, special.exposed.range.unit(made) if len(made) else made, mean)
 
 
@@ -72,14 +71,14 @@ def _guessed(special: Special, update: Mapping[str, F32], truth: F32, mean: F32)
 class _Two:
     """Two models (d,): the victim's, and one on which nobody else has anything to say.
 
-    `loud` tensors learn whatever happens. `read` gives candidate inputs out of an update's tensors.
+    `loud` tensors learn whatever happens. `read` gives candidate inputs out of one example's update.
     """
 
     exposed: Exposed
     own: F32 = field(repr=False)
     quiet: F32 = field(repr=False)
     loud: Collection[str]
-    read: Callable[[Mapping[str, F32]], F32] | None
+    read: Callable[[Mapping[str, F32], int], F32] | None
 
 
 @guarded
@@ -94,7 +93,7 @@ def _inconsistent(lab: Lab, setting: Setting) -> Probed:
     total = {name: np.float32(len(asked)) * value for name, value in mean_of([own, *others]).items()}
     measures, rebuilt = {"isolation": isolation(total, own, two.loud)}, ()
     if two.read is not None:
-        made = two.read(total)
+        made = two.read(total, 1)
         found = guessed(scale.unit(alone.x), scale.unit(made) if len(made) else made, alone.mean)
         measures |= figures(found, scale)
         rebuilt = shown(found, scale, f"one example, from the sum of {len(asked)} members' updates")
@@ -103,7 +102,7 @@ def _inconsistent(lab: Lab, setting: Setting) -> Probed:
         rebuilt=rebuilt,
         notes=(
             *how_trained(lab, two.exposed, setting),
-            f"{len(asked)} members, of whom one was sent a model that learns; isolation: how much of the sum is its own",
+            f"{len(asked)} members, one of whom was sent a model that learns; isolation: how much of the sum is its own",
             *([_EVIDENT] if setting == "yours" else []),
         ),
     )
@@ -122,8 +121,9 @@ def _two_of(lab: Lab, setting: Setting) -> _Two:
         raise NotAvailable(
             "not available: this model has no neurons that a bias can silence, so every member's update says something"
         )
-    read = None if layer is None else lambda update: candidates(*layer.read(update))
-    return _Two(exposed, exposed.start, quiet, loud, read)
+    if layer is None:
+        return _Two(exposed, exposed.start, quiet, loud, None)
+    return _Two(exposed, exposed.start, quiet, loud, lambda update, n: inputs_of(exposed, layer, update, n, None))
 
 
 def _silent(lab: Lab, quiet: F32, loud: Collection[str]) -> bool:

@@ -37,7 +37,8 @@ CLASS_SIMILARITY = Goal(
     held_measure="similarity_gain",
 )
 _STEPS = 10
-_RADIUS, _SAMPLES = 0.3, 200  # of the questions to a model that can only be asked
+_RADIUS = 0.3  # around an input, of the questions to a model that can only be asked
+_SAMPLES, _ASKED_NUMBERS = (64, 200), 1 << 16  # the fewest and the most questions for one slope
 _SMOOTH_FROM = 16  # pixels of a side: images of 8 × 8 are not smooth
 _MOST_DIFFERENCES = 2048  # features along each of which a difference is taken
 _SHOWN = 3
@@ -66,7 +67,7 @@ def _inversion(lab: Lab, setting: Setting) -> Probed:
     trainer = lab.trainers()[lab.members[0]]
     asked = _Asked(trainer, trainer.tensors(model), scale, lab.rng("model-inversion", "questions"))
     found, notes = {}, [f"trained on {int(halves.inside.sum())} of {len(halves.labels)} examples, a random half"]
-    own = asked.slopes()
+    own, questions = asked.slopes(), _STEPS * asked.samples
     if own is None:
         notes.append("the model gives labels and no scores: it is asked for its top class alone")
     else:
@@ -81,10 +82,10 @@ def _inversion(lab: Lab, setting: Setting) -> Probed:
         rebuilt=_shown(halves, found[""], scale),
         notes=(
             *notes,
-            "class_similarity: correlation with the class's mean, less the mean of all classes from both; chance gives 0",
+            "class_similarity: correlation with the class's mean, the mean of all classes taken from both; by chance 0",
             "similarity_gain: correlation with the nearest example that was trained on, less that of a class mean of "
             "others; memorised: less that with the nearest of others",
-            f"rounded_…: from scores rounded to one digit; top_class_…: from labels; {_STEPS * _SAMPLES} questions a class",
+            f"rounded_…: from scores rounded to one digit; top_class_…: from labels; {questions} questions a class",
         ),
     )
 
@@ -142,7 +143,12 @@ class _Asked:
 
     def tried(self, scores: Scores) -> Slopes:
         """By questions alone."""
-        return trials(scores, radius=_RADIUS, samples=_SAMPLES, rng=self.rng)
+        return trials(scores, radius=_RADIUS, samples=self.samples, rng=self.rng)
+
+    @property
+    def samples(self) -> int:
+        """Questions for one slope: fewer to what reads large inputs, which takes longer to answer."""
+        return int(np.clip(_ASKED_NUMBERS // len(self.scale.low), *_SAMPLES))
 
     def inverted(self, slopes: Slopes) -> F64:
         """(classes, p)."""

@@ -251,10 +251,11 @@ def _clean(bench: Bench, sound: Sequence[Outcome]) -> float | None:
 
 
 def _command(bench: Bench, group: Group) -> str:
-    attack = "" if group.attack == QUIET else f" --attacks {group.attack}"
+    attack = "" if group.attack == QUIET else f" --attacks {group.attack}"  # nobody attacking is played with any
     hostile = f" --hostile {group.hostile}" if group.hostile else ""
     split = "" if group.split == "natural" else f" --splits {group.split}"
-    return f"{bench.command}{attack} --defences none,{group.defence}{hostile}{split} --seeds {len(bench.seeds)}"
+    defences = ",".join(dict.fromkeys((NONE, group.defence)))
+    return f"{bench.command}{attack} --defences {defences}{hostile}{split} --seeds {len(bench.seeds)}"
 
 
 def goal_of(bench: Bench, judged: Judged) -> Goal:

@@ -1,7 +1,7 @@
 """Attacks that rebuild what members trained on, played on the user's own model and data.
 
-Here are those that take an update apart as it came: inputs out of the first layer, labels out of the last, tokens out of
-an embedding. Searches, a coordinator's special models and model inversion have files of their own.
+Here are those that take an update apart as it came: inputs out of the first layer, labels out of the last, tokens out
+of an embedding. Searches, a coordinator's special models and model inversion have files of their own.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import numpy as np
 
 from phalanx.attacks.card import Goal
 from phalanx.attacks.label_leakage import ClassTensor, label_counts, label_of
-from phalanx.attacks.leakage import FirstLayer, candidates
+from phalanx.attacks.leakage import FirstLayer
 from phalanx.attacks.token_recovery import find_embedding, tokens_of
 from phalanx.errors import NotAvailable
 from phalanx.federation.module import users_code
@@ -23,7 +23,7 @@ from phalanx.redteam.matching_probes import MATCHING_PROBES
 from phalanx.redteam.outcome import Rebuilt
 from phalanx.redteam.probe import Probe, Probed, Setting
 from phalanx.redteam.ranges import Guessed, figures, guessed, shares, shown
-from phalanx.redteam.reading import NEAREST, card, class_tensor_of, first_layer_of, toys
+from phalanx.redteam.reading import NEAREST, card, class_tensor_of, first_layer_of, inputs_of, toys
 from phalanx.types import F64
 
 LABELS = Goal(
@@ -56,9 +56,10 @@ def _analytic(lab: Lab, setting: Setting) -> Probed:
     in_numbers(lab)
     exposed, layer, rng = exposed_of(lab, setting), first_layer_of(lab), lab.rng("analytic-leakage")
     if layer is None:
-        raise NotAvailable("not available: no fully connected layer with a bias reads the inputs, so there is no ratio")
-    ones = _read(exposed, layer, victims(lab, _ONES, 1, rng), rng)
-    batches = _read(exposed, layer, victims(lab, _BATCHES, BATCH, rng), rng)
+        raise NotAvailable("not available: no fully connected layer with a bias gives an input back")
+    last = class_tensor_of(lab)
+    ones = _read(exposed, layer, last, victims(lab, _ONES, 1, rng), rng)
+    batches = _read(exposed, layer, last, victims(lab, _BATCHES, BATCH, rng), rng)
     return Probed(
         measures=figures(ones, exposed.range) | figures(batches, exposed.range, "batch_"),
         counts={**shares(ones), **shares(batches, "batch_")},
@@ -67,12 +68,13 @@ def _analytic(lab: Lab, setting: Setting) -> Probed:
     )
 
 
-def _read(exposed: Exposed, layer: FirstLayer, found: list[Victim], rng: np.random.Generator) -> list[Guessed]:
+def _read(
+    exposed: Exposed, layer: FirstLayer, last: ClassTensor | None, found: list[Victim], rng: np.random.Generator
+) -> list[Guessed]:
     guesses = []
     for one in found:
-        made = candidates(*layer.read(exposed.update(one.x, one.y, rng)))
-        scaled = exposed.range.unit(made) if len(made) else made
-        guesses += guessed(exposed.range.unit(one.x), scaled, one.mean)
+        made = inputs_of(exposed, layer, exposed.update(one.x, one.y, rng), len(one.y), last)
+        guesses += guessed(exposed.range.unit(one.x), exposed.range.unit(made) if len(made) else made, one.mean)
     return guesses
 
 
@@ -84,7 +86,8 @@ def _labels(lab: Lab, setting: Setting) -> Probed:
     exposed, tensor, rng = exposed_of(lab, setting), class_tensor_of(lab), lab.rng("label-leakage")
     if tensor is None:
         raise NotAvailable("not available: no tensor that travels tells a label from the sign of its gradient")
-    ones = _in_turn(lab, max(_FEWEST, min(_UPDATES, _NUMBERS // exposed.start.size)), rng)
+    work = exposed.start.size * exposed.trainer.settings.local_steps
+    ones = _in_turn(lab, max(_FEWEST, min(_UPDATES, _NUMBERS // work)), rng)
     right = sum(label_of(_scores(exposed, tensor, one, rng)) == int(one.y[0]) for one in ones)
     batches = victims(lab, max(_FEWEST, len(ones) // BATCH) // 4, BATCH, rng)
     confidence = _expected_confidence(lab, exposed, rng)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from phalanx.attacks.card import Card, Goal, Knowledge
 from phalanx.attacks.label_leakage import ClassTensor, find_class_tensor
-from phalanx.attacks.leakage import FirstLayer, find_first_layer
+from phalanx.attacks.leakage import FirstLayer, candidates, find_first_layer
 from phalanx.learning.data import Array, Labels
 from phalanx.redteam.exposed import Exposed, exposed_of
 from phalanx.redteam.lab import Lab
@@ -43,17 +45,29 @@ def card(name: str, title: str, threat: str, knowledge: Knowledge, paper: str, d
 
 
 def toys(exposed: Exposed, labels: Labels, rng: np.random.Generator) -> Array:
-    """(n, …): inputs of the attackers' own, anywhere in the bounds, one for each label; whole where inputs are whole."""
+    """(n, …): inputs of the attackers' own, anywhere in the bounds, one a label; whole where inputs are whole."""
     scale, kind = exposed.range, exposed.trainer.data.x_train.dtype
-    drawn = scale.original(rng.uniform(0.05, 0.95, (len(labels), len(scale.low))))
+    spread = rng.uniform(0.2, 1.0, (len(labels), 1))  # some near the middle, some far from it
+    drawn = scale.original(0.5 + spread * rng.uniform(-0.5, 0.5, (len(labels), len(scale.low))))
     return np.rint(drawn).astype(kind) if np.issubdtype(kind, np.integer) else drawn.astype(kind)
 
 
-def first_layer_of(lab: Lab, model: F32 | None = None) -> FirstLayer | None:
-    """The layer that gives an input back. `model` (d,) is another than the first one, to be tried."""
+def first_layer_of(lab: Lab) -> FirstLayer | None:
+    """The layer that gives an input back."""
     exposed, rng = exposed_of(lab, "none"), lab.rng("toy", "input")
-    toy = toys(exposed, np.zeros(1, np.int64), rng)
-    return find_first_layer(exposed.update(toy, np.zeros(1, np.int64), rng, model), toy.astype(np.float32).ravel())
+    labels = np.arange(_TOYS, dtype=np.int64) % lab.classes
+    x = toys(exposed, labels, rng)
+    updates = [exposed.update(x[[i]], labels[[i]], rng) for i in range(len(labels))]
+    return find_first_layer(updates, x.astype(np.float32).reshape(len(x), -1))
+
+
+def inputs_of(
+    exposed: Exposed, layer: FirstLayer, update: Mapping[str, F32], examples: int, last: ClassTensor | None
+) -> F32:
+    """(c, p): candidates for the inputs behind an update. `last` tells labels: it may be of the same layer."""
+    weight, bias = layer.read(exposed.gradient(update, examples))
+    same = last is not None and last.name in (layer.weight, layer.bias) and exposed.trainer.model.train is None
+    return layer.scaled(candidates(weight, bias, examples if same else None))
 
 
 def class_tensor_of(lab: Lab) -> ClassTensor | None:

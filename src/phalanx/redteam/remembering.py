@@ -1,4 +1,4 @@
-"""Training that is done once: runs that differ in what happens on the wire train the same members on the same models."""
+"""Training that is done once: runs that differ only in what happens on the wire train the same members alike."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from phalanx.attacks.label_leakage import ClassTensor
 from phalanx.attacks.leakage import FirstLayer, candidates
 from phalanx.attacks.special_model import (
     IMPRINT,
@@ -26,7 +27,7 @@ from phalanx.errors import NotAvailable
 from phalanx.redteam.exposed import Exposed, exposed_of, foreign
 from phalanx.redteam.lab import Lab
 from phalanx.redteam.probe import Setting
-from phalanx.redteam.reading import class_tensor_of, first_layer_of, toys
+from phalanx.redteam.reading import class_tensor_of, first_layer_of, inputs_of, toys
 from phalanx.types import F32
 
 MOST_BINS, _IMPRINT_NUMBERS = 512, 1 << 22
@@ -36,11 +37,11 @@ _TOY_ERROR = 1e-2
 
 @dataclass(frozen=True, slots=True)
 class Special:
-    """A model (d,) to send and how to read an update of it: its tensors → candidate inputs (c, p), on any scale."""
+    """A model (d,) to send, and how to read an update of it that so many examples made: candidate inputs (c, p)."""
 
     exposed: Exposed = field(repr=False)
     model: F32 = field(repr=False)
-    read: Callable[[Mapping[str, F32]], F32] = field(repr=False)
+    read: Callable[[Mapping[str, F32], int], F32] = field(repr=False)
     what: str
 
 
@@ -50,10 +51,7 @@ def special_of(lab: Lab, setting: Setting) -> Special:
         return _imprint(lab)
     exposed = exposed_of(lab, setting)
     layer = first_layer_of(lab)
-    if layer is not None:
-        made = _in_first_layer(lab, exposed, layer)
-    else:
-        made = _through_convolutions(lab, exposed)
+    made = _through_convolutions(lab, exposed) if layer is None else _in_first_layer(lab, exposed, layer)
     if made is None:
         raise NotAvailable(
             "not available: members refuse another layout than the agreed one, and neither an imprint nor transparent "
@@ -63,7 +61,7 @@ def special_of(lab: Lab, setting: Setting) -> Special:
 
 
 def public_inputs(lab: Lab, exposed: Exposed) -> F32:
-    """(n, p): inputs of the same kind that the attacker has: the lab's held-out ones, or made up where there are few."""
+    """(n, p): inputs of the same kind that the attacker has: the lab's held-out ones, or made up where they are few."""
     x, y = lab.test
     if len(y) >= _TOYS:
         return np.asarray(x, np.float32).reshape(len(x), -1)
@@ -77,7 +75,7 @@ def _imprint(lab: Lab) -> Special:
     bins = bins_of(like, int(np.clip(_IMPRINT_NUMBERS // features, 32, MOST_BINS)), lab.rng("imprint"))
     exposed = foreign(lab, imprint_model(features, lab.classes, bins))
     what = f"an imprint of {len(bins.thresholds)} rows in front, in a layout of the coordinator's own"
-    return Special(exposed, exposed.start, lambda update: read_imprint(*IMPRINT.read(update)), what)
+    return Special(exposed, exposed.start, lambda update, _: read_imprint(*IMPRINT.read(update)), what)
 
 
 def _in_first_layer(lab: Lab, exposed: Exposed, layer: FirstLayer) -> Special | None:
@@ -85,22 +83,26 @@ def _in_first_layer(lab: Lab, exposed: Exposed, layer: FirstLayer) -> Special | 
     bins = bins_of(public_inputs(lab, exposed), rows, lab.rng("imprint"))
     last = class_tensor_of(lab)
     if last is not None and last.name in (layer.weight, layer.bias):
-        return _bins(exposed, layer, bins)
+        return _bins(exposed, layer, bins, last)
     model = exposed.flat(write_imprint(exposed.tensors(), layer, bins))
 
-    def read(update: Mapping[str, F32]) -> F32:
-        weight, bias = layer.read(update)
-        return np.concatenate([read_imprint(weight, bias), candidates(weight, bias)])
+    def read(update: Mapping[str, F32], examples: int) -> F32:
+        return np.concatenate([read_imprint(*layer.read(update)), inputs_of(exposed, layer, update, examples, None)])
 
     made = Special(exposed, model, read, f"an imprint of {rows} rows, written into {layer.weight}")
     return made if _works(lab, made) else None
 
 
-def _bins(exposed: Exposed, layer: FirstLayer, bins: Bins) -> Special:
+def _bins(exposed: Exposed, layer: FirstLayer, bins: Bins, last: ClassTensor) -> Special:
     rows = len(bins.thresholds)
     tensors = exposed.tensors() if rows < 2 else write_bins(exposed.tensors(), layer, bins)
     what = f"{rows} bins by softmax, written into {layer.weight}" if rows > 1 else "the model as it is: it has one row"
-    return Special(exposed, exposed.flat(tensors), lambda update: candidates(*layer.read(update)), what)
+    return Special(
+        exposed,
+        exposed.flat(tensors),
+        lambda update, examples: inputs_of(exposed, layer, update, examples, last),
+        what,
+    )
 
 
 def _through_convolutions(lab: Lab, exposed: Exposed) -> Special | None:
@@ -114,6 +116,7 @@ def _through_convolutions(lab: Lab, exposed: Exposed) -> Special | None:
     if written is None:
         return None
     tensors, layer = written
+    last = ClassTensor(layer.bias, 0, lab.classes)
     model, rng = exposed.flat(tensors), lab.rng("toy", "pixels")
     naive, label = exposed_of(lab, "none"), np.zeros(1, np.int64)
     tried = toys(naive, np.zeros(3, np.int64), rng)
@@ -126,7 +129,7 @@ def _through_convolutions(lab: Lab, exposed: Exposed) -> Special | None:
     return Special(
         exposed,
         model,
-        lambda update: pixels_of(candidates(*layer.read(update)), places, lowest),
+        lambda update, examples: pixels_of(inputs_of(exposed, layer, update, examples, last), places, lowest),
         f"convolutions that pass every pixel on to {layer.weight}, in the agreed layout",
     )
 
@@ -137,6 +140,6 @@ def _works(lab: Lab, special: Special) -> bool:
     public = public_inputs(lab, naive)
     two = public[rng.permutation(len(public))[:2]].reshape(2, *naive.range.shape)
     update = naive.update(two.astype(naive.trainer.data.x_train.dtype), np.array([0, 1]), rng, special.model)
-    found = special.read(update)
+    found = special.read(update, len(two))
     errors = [np.linalg.norm(found - one.ravel(), axis=1).min(initial=np.inf) / np.linalg.norm(one) for one in two]
     return bool(min(errors) <= _TOY_ERROR)

@@ -85,8 +85,13 @@ def _facts(finding: Finding, card: Card | None, members: int) -> list[tuple[str,
 
 
 def _attackers(finding: Finding, card: Card | None, members: int) -> Html:
-    setting = lookup.setting(finding.judged).words(members)
-    return join(f"{setting}; {KNOWLEDGE[card.knowledge] if card else 'what they know is not recorded'}")
+    if card is None:
+        knowledge = "what they know is not recorded"
+    elif card.family in ("privacy", "wire"):
+        knowledge = f"an onlooker or a courier, {card.knowledge} box"
+    else:
+        knowledge = KNOWLEDGE[card.knowledge]
+    return join(f"{lookup.setting(finding.judged).words(members)}; {knowledge}")
 
 
 def _measured(finding: Finding, card: Card | None) -> Html:
@@ -134,10 +139,10 @@ def _others(result: Result, rest: Sequence[Finding]) -> Html:
         fix = join(shortened(one.fix, 300), el("small", el("code", shortened(one.judged.command, 400))), waiver)
         kind = "outcome" if one.waived else "outcome harm"
         rows.append([what, join(el("span", _severity(one), class_=kind), *_remarks(one)), happened, who, fix])
-    number = f"{len(rest)} {'more' if len(rest) < len(result.findings) else 'findings'}"
+    title = f"{len(rest)} more, less severe" if len(rest) < len(result.findings) else "All of low severity"
     unsaid = el("p", f"{len(rest) - _ROWS} more are in redteam.json.") if len(rest) > _ROWS else join()
     head = ("attack", "severity", "what happened", "attackers", "fix, and how to see it again")
-    return join(el("h3", f"{number}, less severe"), table(head, rows, stacked=True), unsaid)
+    return join(el("h3", title), table(head, rows, stacked=True), unsaid)
 
 
 def _waivers(result: Result) -> Html:
