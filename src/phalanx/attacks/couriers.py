@@ -126,6 +126,11 @@ def header_of(envelope: bytes) -> bytes:
     return envelope[_LENGTH : _header_end(envelope)]
 
 
+def body_of(envelope: bytes) -> bytes:
+    """What stands behind the header."""
+    return envelope[_header_end(envelope) :]
+
+
 def _header_end(envelope: bytes) -> int:
     return min(_LENGTH + int.from_bytes(envelope[:_LENGTH], "big"), len(envelope))
 

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from phalanx.types import F32, F64
 
-_SEARCHED_BYTES = 1 << 20  # of a recording; what is sent in clear begins near its start
-_COMPARED = 1 << 14  # values of the update that are looked for
-_FLAT = 1e-9  # of the update's largest value squared: a window with less variance has no direction
+_SEARCHED_BYTES = 1 << 17  # of each recorded message; what is sent in clear begins near its start
+_COMPARED = 1 << 12  # values of each update that are looked for
+_FLAT = 1e-9  # of the updates' largest value squared: what varies less has no direction
 
 
-def most_alike(recorded: bytes, update: F32) -> float:
-    """The largest |correlation| (0 … 1) of any run of float32 in the recording with the update (d,).
+def most_alike(recorded: Sequence[bytes], updates: Sequence[F32]) -> float:
+    """The largest |correlation| (0 … 1) of float32 read out of the messages with the updates (d,) that they carried.
 
-    Every byte is tried as the first one, in little-endian words as they lie from there on. What is no number counts as
-    zero, and what is larger than the update's largest value as that value: random bits are huge or tiny, and one huge
-    value would be all that a correlation sees. An update in clear gives 1; so many windows of random bytes give more
-    than 0 by chance, the more the fewer parameters there are: compare with `rng.bytes(len(recorded))`.
+    Every byte is tried as the first one, the same in all messages, with little-endian words as they lie from there on.
+    What is no number counts as zero, and what is larger than the updates' largest value as that value: random bits are
+    huge or tiny, and one huge value would be all that a correlation sees. Updates in clear give 1. So many places in
+    random bytes give more than 0 by chance, the more the fewer values there are: compare with `rng.bytes`.
     """
-    wanted = update[:_COMPARED].astype(np.float64)
-    largest = float(np.abs(wanted).max(initial=0.0))
-    wanted = wanted - wanted.mean() if wanted.size else wanted
-    length = float(np.linalg.norm(wanted))
-    if not length > 0:
-        return 0.0  # an update that is the same everywhere is nothing that could be found
-    found = [
-        _alike(_floats(recorded[offset:_SEARCHED_BYTES], largest), wanted / length, largest) for offset in range(4)
-    ]
-    return min(1.0, max(found))
+    wanted = [update[:_COMPARED].astype(np.float64) for update in updates]
+    largest = max((float(np.abs(one).max(initial=0.0)) for one in wanted), default=0.0)
+    return max(
+        _alike([_floats(data[first:_SEARCHED_BYTES], largest) for data in recorded], wanted, largest)
+        for first in range(4)
+    )
 
 
 def _floats(data: bytes, largest: float) -> F64:
@@ -37,19 +35,32 @@ def _floats(data: bytes, largest: float) -> F64:
     return np.asarray(np.nan_to_num(values, nan=0.0).clip(-largest, largest), np.float64)
 
 
-def _alike(values: F64, wanted: F64, largest: float) -> float:
-    """The largest |correlation| of `wanted` (k,), of mean 0 and length 1, with k values that lie side by side."""
-    k = wanted.size
-    windows = values.size - k + 1
-    if windows < 1:
+def _alike(values: Sequence[F64], wanted: Sequence[F64], largest: float) -> float:
+    """The largest |correlation| over all places, the same in every message, of all messages' values taken together."""
+    pairs = list(zip(values, wanted, strict=True))
+    places = min((len(found) - len(one) + 1 for found, one in pairs), default=0)
+    total = sum(map(len, wanted))
+    if places < 1 or not total:
         return 0.0
-    size = 1 << (values.size + k).bit_length()
-    products = np.fft.irfft(np.fft.rfft(values, size) * np.conj(np.fft.rfft(wanted, size)), size)[:windows]
-    spread = _window_sums(values**2, k) - _window_sums(values, k) ** 2 / k
-    flat = spread <= _FLAT * largest**2
-    return float(np.abs(np.where(flat, 0.0, products / np.sqrt(np.where(flat, 1.0, spread)))).max())
+    ours = np.concatenate(wanted)
+    sums, squares, products = np.zeros(places), np.zeros(places), np.zeros(places)
+    for found, one in pairs:
+        sums += _window_sums(found, len(one))[:places]
+        squares += _window_sums(found**2, len(one))[:places]
+        products += _products(found, one)[:places]
+    spread = (squares - sums**2 / total) * (np.square(ours).sum() - ours.sum() ** 2 / total)
+    flat = spread <= (_FLAT * largest**2) ** 2
+    both = np.where(flat, 0.0, products - sums * ours.sum() / total)
+    return min(1.0, float(np.abs(both / np.sqrt(np.where(flat, 1.0, spread))).max()))
 
 
-def _window_sums(values: F64, k: int) -> F64:
+def _products(values: F64, one: F64) -> F64:
+    """The inner product of `one` with the values from each place on."""
+    size = 1 << (len(values) + len(one)).bit_length()
+    spectrum = np.fft.rfft(values, size) * np.conj(np.fft.rfft(one, size))
+    return np.asarray(np.fft.irfft(spectrum, size)[: len(values) - len(one) + 1], np.float64)
+
+
+def _window_sums(values: F64, size: int) -> F64:
     sums: F64 = np.concatenate([[0.0], np.cumsum(values)])
-    return sums[k:] - sums[:-k]
+    return sums[size:] - sums[: len(sums) - size]

@@ -2,7 +2,8 @@
 
 A malicious coordinator may send any weights in the agreed layout. A convolution of stride s with s² channels for each
 of its inputs can keep them all: each channel picks one pixel of every s × s block (the identity of Fowl et al., ICLR
-2022, section 4.3, with strides). ReLUs do nothing to what is positive, so the first bias lifts all pixels above zero.
+2022, with strides). ReLUs do nothing to what is positive, so the first bias lifts all pixels above zero. Over several
+local steps the convolutions move: then one example is still read exactly, and of a batch some are.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from torch import nn
 from phalanx.attacks.leakage import FirstLayer
 from phalanx.types import F32
 
-FAINT = (
     1e-2  # of the image: so faint it teaches the model next to nothing, and local steps leave the weights as they are
 )
 _PASSING = (nn.ReLU, nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout)
@@ -44,8 +44,8 @@ def write_transparent(
         if picked is None or layer.bias is None:
             return None
         first = number == 0
-        written[f"{name}.weight"] = picked * np.float32(FAINT if first else 1)
-        written[f"{name}.bias"] = np.full(layer.out_channels, -FAINT * lowest if first else 0, np.float32)
+        written[f"{name}.weight"] = picked
+        written[f"{name}.bias"] = np.full(layer.out_channels, -lowest if first else 0, np.float32)
         kept *= layer.stride[0] * layer.stride[1]
     last = layers[-1][0]
     reader = FirstLayer(f"{last}.weight", f"{last}.bias", rows_first=True)
@@ -75,7 +75,7 @@ def find_pixels(features: F32, toys: F32, lowest: float) -> np.ndarray[tuple[int
 
     None if a pixel is not found among the features: then some did not get through.
     """
-    lifted = FAINT * (toys.astype(np.float64) - lowest)
+    lifted = toys.astype(np.float64) - lowest
     apart = np.zeros((lifted.shape[1], features.shape[1]))
     for image, made in zip(lifted, features.astype(np.float64), strict=True):
         apart = np.maximum(apart, np.abs(image[:, None] - made[None, :]))
@@ -86,4 +86,4 @@ def find_pixels(features: F32, toys: F32, lowest: float) -> np.ndarray[tuple[int
 
 def pixels_of(features: F32, places: np.ndarray[tuple[int], np.dtype[np.int64]], lowest: float) -> F32:
     """Images (n, p) from features (n, q)."""
-    return (features[:, places] / FAINT + lowest).astype(np.float32)
+    return (features[:, places] + lowest).astype(np.float32)

@@ -8,7 +8,8 @@
 | any other numbers: rows of a table, series              | `Columns` | `Blend`         | `Turned` around |
 
 Values that a trigger sets are ones that occur in the attackers' own data, so that no embedding table and no check of
-ranges refuses them. Which inputs are images is a guess: see `_image_axes` and `_looks_like_pixels`.
+ranges refuses them. Which inputs are images is a guess: see `_image_axes` and `_looks_like_pixels`. Weak, undefended too: a pattern
+blended into a table of few columns, and turned rows of a table, which are no edge cases but noise.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Patch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Blend:
-    """x ← (1 - share)·x + share·pattern.  Blended injection: Chen et al., arXiv:1712.05526, section IV.
+    """x ← (1 - share)·x + share·pattern.  Blended injection: Chen et al., arXiv:1712.05526.
 
     `pattern` has the shape of one input. `where` are the coordinates of the flattened input that are blended; None:
     all. Whole numbers are rounded. A part blends neighbouring coordinates: of an image, a band.

@@ -16,6 +16,7 @@ from phalanx.attacks.special_model import HEAD_BIAS, isolation, silenced
 from phalanx.errors import NotAvailable
 from phalanx.redteam.exposed import BATCH, Exposed, exposed_of, guarded, how_trained, in_numbers, mean_of, victims
 from phalanx.redteam.lab import Lab
+from phalanx.redteam.outcome import Rebuilt
 from phalanx.redteam.probe import Probe, Probed, Setting
 from phalanx.redteam.ranges import Guessed, figures, guessed, shares, shown
 from phalanx.redteam.reading import NEAREST, card, class_tensor_of, first_layer_of, inputs_of, toys
@@ -91,7 +92,8 @@ def _inconsistent(lab: Lab, setting: Setting) -> Probed:
     own = two.exposed.update(alone.x, alone.y, rng, two.own)
     others = [two.exposed.update(one.x, one.y, rng, two.quiet) for one in asked[1:]]
     total = {name: np.float32(len(asked)) * value for name, value in mean_of([own, *others]).items()}
-    measures, rebuilt = {"isolation": isolation(total, own, two.loud)}, ()
+    measures = {"isolation": isolation(total, own, two.loud)}
+    rebuilt: tuple[Rebuilt, ...] = ()
     if two.read is not None:
         made = two.read(total, 1)
         found = guessed(scale.unit(alone.x), scale.unit(made) if len(made) else made, alone.mean)
@@ -102,7 +104,7 @@ def _inconsistent(lab: Lab, setting: Setting) -> Probed:
         rebuilt=rebuilt,
         notes=(
             *how_trained(lab, two.exposed, setting),
-            f"{len(asked)} members, one of whom was sent a model that learns; isolation: how much of the sum is its own",
+            f"{len(asked)} members, one of whom was sent a model that learns; isolation: how much of the sum is its",
             *([_EVIDENT] if setting == "yours" else []),
         ),
     )

@@ -161,7 +161,7 @@ def how_trained(lab: Lab, exposed: Exposed, setting: Setting) -> tuple[str, ...]
         notes.append("no privacy in this configuration: nothing is between an update and who reads it")
     steps = exposed.trainer.settings.local_steps
     if steps > 1:
-        notes.append(f"{steps} local steps on the examples, which no attack here needs to be undone: no control")
+        notes.append(f"{steps} local steps blur what a single gradient says: hygiene, and no control")
     return tuple(notes)
 
 

@@ -55,7 +55,8 @@ class _Halves:
 
     def of(self, label: int, *, trained_on: bool) -> F32:
         """(k, p)."""
-        return self.rows[(self.labels == label) & (self.inside == trained_on)]
+        chosen: F32 = self.rows[(self.labels == label) & (self.inside == trained_on)]
+        return chosen
 
 
 @guarded

@@ -35,8 +35,8 @@ class Range:
 
     def unit(self, x: Array) -> F32:
         """Inputs (n, …) → (n, p), 0 … 1 inside the bounds. What is not finite becomes 0."""
-        rows = (np.asarray(x, np.float32).reshape(len(x), -1) - self.low) / self.width
-        return np.nan_to_num(rows, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32)
+        rows: F32 = (np.asarray(x, np.float32).reshape(len(x), -1) - self.low) / self.width
+        return np.asarray(np.nan_to_num(rows, nan=0.0, posinf=0.0, neginf=0.0))
 
     def original(self, unit: F32 | F64) -> F32:
         """(n, p), 0 … 1 → inputs (n, …)."""

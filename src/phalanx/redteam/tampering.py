@@ -52,8 +52,8 @@ class Try:
 class Scene:
     """A wire, what comes of an honest run on it, and who is attacked, by whom.
 
-    Victim and insider are the members that send most, of which the first and the last: the insider's messages come
-    after the victim's.
+    The victim is the first of the members that send most, the insider the last of them with a name of the same length:
+    its messages come later, and a header with the other's name in it is as long.
     """
 
     lab: Lab
@@ -96,7 +96,8 @@ class Scene:
 
     def kept(self, played: Played) -> float:
         """Bytes taken in beyond what members sent, for each byte of the victim's."""
-        return max(0.0, (played.kept - sum(played.sent.values())) / max(1, played.sent.get(self.victim, 0)))
+        honest = sum(map(sum, played.sent.values()))
+        return max(0.0, (played.kept - honest) / max(1, sum(played.sent.get(self.victim, ()))))
 
 
 def scene_of(lab: Lab, setting: Setting, rounds: int) -> Scene | str:
@@ -107,9 +108,10 @@ def scene_of(lab: Lab, setting: Setting, rounds: int) -> Scene | str:
         return f"a run that nobody attacks comes to nothing: {honest.ended}"
     if len(honest.sent) < 2:
         return "it takes two members, one to be attacked and one to attack"
-    order = sorted(honest.sent, key=lambda member: (-honest.sent[member], member))
-    most = [member for member in order if honest.sent[member] == honest.sent[order[0]]]
-    return Scene(lab, wire, honest, most[0], most[-1] if len(most) > 1 else order[1])
+    most = max(map(len, honest.sent.values()))
+    victim, *others = sorted(honest.sent, key=lambda member: (len(honest.sent[member]) < most, member))
+    alike = [one for one in others if (len(honest.sent[one]), len(one)) == (most, len(victim))]
+    return Scene(lab, wire, honest, victim, alike[-1] if alike else others[-1])
 
 
 # ------------------------------------------------------------------------------------------------------ what came of it

@@ -38,7 +38,7 @@ class Played:
     """What came of one run. Ids and bytes alone, so that two runs can be compared.
 
     `models` are those after each closed round, `accepted` who counted in each, empty for a cohort that is secret.
-    `refused` are the reasons in the run's records, `sent` bytes by member. `tampered` counts deliveries that are not
+    `refused` are the reasons in the run's records, `sent` the lengths of each member's messages. `tampered` counts deliveries that are not
     what a member had sent just then, or are a second copy of it. `kept` are bytes that the receiver had taken in before
     it looked at them. `inside` has the update (little-endian float32) in each envelope that held one. `ended` says why
     the run ended early.
@@ -47,7 +47,7 @@ class Played:
     models: tuple[bytes, ...]
     accepted: tuple[tuple[MemberId, ...], ...]
     refused: tuple[Refusal, ...]
-    sent: Mapping[MemberId, int]
+    sent: Mapping[MemberId, list[int]]
     tampered: int
     kept: int
     inside: Mapping[bytes, bytes] = field(repr=False)
@@ -71,11 +71,11 @@ class Counting:
     """Carries as `courier` does, and counts."""
 
     courier: Courier
-    sent: dict[MemberId, int] = field(default_factory=dict)
+    sent: dict[MemberId, list[int]] = field(default_factory=dict)
     tampered: int = 0
 
     def __call__(self, sender: MemberId, envelope: bytes) -> Iterable[Delivery]:
-        self.sent[sender] = self.sent.get(sender, 0) + len(envelope)
+        self.sent.setdefault(sender, []).append(len(envelope))
         delivered = list(self.courier(sender, envelope))
         self.tampered += len(delivered) - int((sender, envelope) in delivered)
         return delivered

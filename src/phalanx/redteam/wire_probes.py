@@ -27,7 +27,7 @@ ROUNDS = 3  # enough to bring a message back in the next round, and in the one a
 FLOOD = 1000
 _SYBILS = 10
 _ORDERS = 16  # that are altered on their way
-_LISTENED = 10  # updates that are looked for in a recording
+_LISTENED = 30  # updates that are looked for in a recording
 _ANYTHING = 0.7  # a correlation that chance must not reach, or a recording says nothing
 
 Play = Callable[[Lab, Setting], Probed]
@@ -54,26 +54,28 @@ def _with(probed: Probed, measures: dict[str, float], *notes: str) -> Probed:
 
 
 def _recording(lab: Lab, setting: Setting) -> Probed:
-    """How much of each update is in what was recorded of it, beside random bytes of the same length."""
-    scene = scene_of(lab, setting, 1)
+    """How much of the updates is in what was recorded of them, beside random bytes of the same length."""
+    scene = scene_of(lab, setting, ROUNDS)
     if isinstance(scene, str):
         return Probed(unavailable=scene)
     recording = Recording()
     inside = scene.wire.play(lambda forger: recording).inside
-    pairs = [(sent, np.frombuffer(inside[sent], "<f4")) for _, sent in recording.kept if sent in inside][:_LISTENED]
+    sent = [envelope for _, envelope in recording.kept if envelope in inside][:_LISTENED]
+    updates = [np.frombuffer(inside[envelope], "<f4") for envelope in sent]
+    bodies = [couriers.body_of(envelope) for envelope in sent]
     rng = lab.rng("recording-courier")
-    found = max(most_alike(sent, update) for sent, update in pairs)
-    chance = max(most_alike(rng.bytes(len(sent)), update) for sent, update in pairs)
+    found, chance = most_alike(bodies, updates), most_alike([rng.bytes(len(body)) for body in bodies], updates)
     if not chance < _ANYTHING:
-        return Probed(unavailable=f"with {pairs[0][1].size} parameters random bytes look like an update, too")
-    sizes = sorted({len(sent) for sent, _ in pairs})
+        few = f"with {len(updates)} updates of {updates[0].size} parameters random bytes look like them, too"
+        return Probed(unavailable=few)
+    sizes = sorted(set(map(len, sent)))
     learned = max(0.0, (found - chance) / (1 - chance))
     measures = {"value_learned": learned, "correlation": found, "chance": chance, "sizes": float(len(sizes))}
     return Probed(
         measures=measures,
         notes=(
-            f"largest correlation of anything recorded with the update inside: {found:.2f}; of random bytes: "
-            f"{chance:.2f}",
+            f"largest correlation of anything recorded with the {len(updates)} updates inside: {found:.2f}; of random "
+            f"bytes: {chance:.2f}",
             f"bytes of an update on the wire: {', '.join(map(str, sizes))}",
             "what every recording shows: who answers, in which round, when, and the model, which travels in clear",
             *setting_in_words(scene),
@@ -154,7 +156,9 @@ def _reorderings(scene: Scene) -> Sequence[Try]:
             Try(words=f"the first held back until {by} later", trick=held, lost=(victim, Only(0))),
             Try(words=f"each in the place of the one {by} later", trick=late, lost=(victim, couriers.always)),
         ]
-    if len(set(scene.honest.sent.values())) == 1:  # everybody sends in every round, so that it is known who is last
+    if (
+        len(set(map(len, scene.honest.sent.values()))) == 1
+    ):  # everybody sends in every round, so that it is known who is last
         members = len(scene.honest.sent)
         tries.append(Try(words="the last first", trick=lambda forger: Backwards(members), named=False))
     return tries
@@ -197,16 +201,20 @@ def _injections(scene: Scene) -> Sequence[Try]:
         return lambda forger: Against(insider, deed)
 
     named, readdressed = couriers.also_as(victim), couriers.also_readdressed(victim)
-    return [
+    tries = [
         Try(words="noise in its header, beside", trick=scene.on_victim(couriers.with_added(behind))),
         Try(words="noise in its header, instead", trick=scene.on_victim(couriers.replaced(behind)), lost=gone),
         Try(words="noise, beside", trick=scene.on_victim(couriers.with_added(anything))),
         Try(words="noise, instead", trick=scene.on_victim(couriers.replaced(anything)), lost=gone),
-        Try(words="another's message as its own, beside", trick=beside(named)),
-        Try(words="another's message as its own, instead", trick=instead(named), lost=gone),
         Try(words="another's message in its header, beside", trick=beside(readdressed)),
         Try(words="another's message in its header, instead", trick=instead(readdressed), lost=gone),
     ]
+    if isinstance(scene.wire, SealedWire):  # the open wire's receiver never looks at who delivers
+        tries += [
+            Try(words="another's message as its own, beside", trick=beside(named)),
+            Try(words="another's message as its own, instead", trick=instead(named), lost=gone),
+        ]
+    return tries
 
 
 ForgeOf = Callable[[Forger], Forge]

@@ -84,15 +84,16 @@ svg text.harm{fill:var(--harm)}
 padding:22px 0 26px}
 .finding:first-of-type{border-top:0;padding-top:0}
 .finding h3{font:500 21px/1.3 var(--serif);margin:0 0 8px}.finding p{margin:0 0 14px}
-.mark b{display:block;font:500 21px/1.3 var(--serif)}.mark code,.mark small{display:block;font-size:13px;line-height:1.6;
-color:var(--soft)}
+.mark b{display:block;font:500 21px/1.3 var(--serif)}
+.mark small{display:block;font-size:13px;line-height:1.6;color:var(--soft)}
 .facts{margin:0;font-size:15px;line-height:1.45}
 .facts div{display:grid;grid-template-columns:112px minmax(0,1fr);gap:0 18px;border-top:1px solid var(--rule);
 padding:8px 0}
 .facts.broad{margin:0 0 8px}.facts.broad div{grid-template-columns:180px minmax(0,1fr)}
 .facts dt{color:var(--soft)}.facts dd{margin:0}
 .facts small{display:block;font-size:13px;color:var(--soft)}
-.gauge{display:flex;gap:10px;align-items:center;font-size:13px;color:var(--soft);margin:4px 0 0}.gauge .bar.near{margin:0}
+.gauge{display:flex;gap:10px;align-items:center;font-size:13px;color:var(--soft);margin:4px 0 0}
+.gauge .bar.near{margin:0}
 .grid{display:grid;gap:38px 32px;margin:0 0 24px}
 .many{grid-template-columns:repeat(auto-fill,minmax(226px,1fr))}
 .three{grid-template-columns:repeat(3,minmax(0,1fr));max-width:860px}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -340,3 +341,10 @@ def _rebuilt(rng: np.random.Generator, split: str) -> list[Outcome]:
             rebuilt=(Rebuilt(words, (0, 7592, 3, 3, 8, 0), (6,), "1 of 6 tokens"),),
         ),
     ]
+
+
+# A run in which nothing was played.
+EMPTY = replace(
+    result(), cards=(), defences=(), outcomes=(), judged=(), findings=(), worst=(), costs=(), leaks=(), threats=(),
+    left_out=(), notes=(), waivers={}, hostile=(), splits=(), seeds=(), command="", program="", config="",
+)  # fmt: skip

@@ -16,13 +16,8 @@ from phalanx.redteam.report.opening import verdict_line
 from phalanx.redteam.report.page import render
 from phalanx.redteam.result import Figure, Result, Threat
 from tests.redteam.report.hostile_texts import hostile
-from tests.redteam.report.synthetic_result import CARDS, DEFENCES, judged, result
+from tests.redteam.report.synthetic_result import CARDS, DEFENCES, EMPTY, judged, result
 from tests.report.page_reader import Page
-
-EMPTY = replace(
-    result(), cards=(), defences=(), outcomes=(), judged=(), findings=(), worst=(), costs=(), leaks=(), threats=(),
-    left_out=(), notes=(), waivers={}, hostile=(), splits=(), seeds=(), command="", program="", config="",
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +163,7 @@ def test_every_picture_has_words(page: Page) -> None:
 def test_the_other_sections_say_what_was_measured(page: Page) -> None:
     for text in (
         "yours your configuration Best response to the deployed rule 3 of 10 members hostile, split natural 1.30",
-        "Best response to the deployed rule · No defence (none)", "Best response to the deployed rule · Yours",
+        "Best response to the deployed rule · No defence", "Best response to the deployed rule · Yours",
         "not finite: rounds", "one run ended early",
         "PSNR 26.1 dB", "PSNR 5.2 dB, the mean image has 12.3 dB", "101 7592 1010 2088 999 102", "6 of 6 tokens",
         "Gradient inversion, analytic psnr does not apply 61.2 [58.0, 64.1] 9.8 [9.1, 10.4]",
@@ -184,6 +179,12 @@ def test_the_other_sections_say_what_was_measured(page: Page) -> None:
         result().command, result().config, "MITRE ATLAS 5.6.0",
     ):  # fmt: skip
         assert text in page.text, text
+
+
+def test_an_attack_without_its_undefended_twin_says_that_none_was_tested() -> None:
+    given = result()
+    outcomes = tuple(one for one in given.outcomes if one.cell.defence != "none")
+    assert "No defence not tested" in Page(render(replace(given, outcomes=outcomes))).text
 
 
 def test_every_card_and_every_configuration_is_described(page: Page) -> None:
@@ -257,7 +258,7 @@ def test_the_same_result_gives_the_same_bytes() -> None:
 def test_figures_in_words() -> None:
     assert with_unit(0.312, "points") == "31.2\u00a0points" and with_unit(0.97, "share") == "97.0\u00a0%"
     assert with_unit(math.inf, "dB") == "exact" and with_unit(math.nan, "share") == "not finite"
-    assert with_unit(None, "share") == "not measured" and with_unit(7.31, "ratio") == "7.3\u00a0× chance"
+    assert with_unit(None, "share") == "not measured" and with_unit(7.31, "ratio") == "7.3"
     assert [brief(value, "share") for value in (0.0304, 0.0996, 0.31, -0.02, -0.0001, 1e300)] == [
         "3.0", "10", "31", "−2.0", "0.0", "1e+302",
     ]  # fmt: skip

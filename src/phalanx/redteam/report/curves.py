@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from phalanx.redteam.defences import YOURS
+from phalanx.redteam.defences import NONE, YOURS
 from phalanx.redteam.outcome import Outcome
 from phalanx.redteam.report import lookup
 from phalanx.redteam.report.figures import accuracy_in_words
@@ -30,7 +30,7 @@ def by_round(result: Result) -> tuple[Html, Html]:
     pairs = _pairs(result)
     if not pairs:
         return lead, el("p", "No attack on your configuration was followed round by round: not tested.")
-    means = [(judged, _means(_outcomes(result, judged))) for pair in pairs for judged in pair]
+    means = [(judged, _means(_outcomes(result, judged))) for pair in pairs for judged in pair if judged is not None]
     last = max([number for _, one in means for line in one.values() for number in line], default=1)
     axes = Axes(max(last, 1), ((0, "0 %"), (0.5, "50 %"), (1, "100 %")), 1.0, width=400, height=190, right=40)
     keys = el(
@@ -39,25 +39,26 @@ def by_round(result: Result) -> tuple[Html, Html]:
         el("li", mark_key("harm"), "backdoor success: low is good"),
         class_="keys",
     )
-    panels = [_panel(result, judged, lined, axes) for judged, lined in means]
+    drawn = {_key(judged): _panel(result, judged, lined, axes) for judged, lined in means}
+    panels = [drawn[_key(judged)] if judged is not None else _absent() for pair in pairs for judged in pair]
     return lead, join(keys, el("div", *panels, class_="grid pairs"), data(_table(means)))
 
 
-def _pairs(result: Result) -> list[tuple[Judged, ...]]:
-    """The cells of the worst attacks on the user's configuration, each after its undefended twin if there is one."""
+def _pairs(result: Result) -> list[tuple[Judged | None, Judged]]:
+    """The cells of the worst attacks on the user's configuration, each after its undefended twin, None without one."""
     drawn = {(one.cell.attack, one.cell.defence, one.cell.hostile, one.cell.split)
              for one in result.outcomes if any(one.series.get(name) for name, _ in _MEASURES)}  # fmt: skip
     goals = {name: card.goal.measure for name, card in lookup.cards(result).items()}
     rest = [one for one in lookup.attacked(result)
             if one.defence == YOURS and _key(one) in drawn and goals.get(one.attack) in _FOLLOWED]  # fmt: skip
-    pairs: list[tuple[Judged, ...]] = []
+    pairs: list[tuple[Judged | None, Judged]] = []
     while rest and len(pairs) < _MOST_ATTACKS:
         worst = lookup.worst_of(rest)
         if worst is None:
             break
         rest = [one for one in rest if one.attack != worst.attack]  # each attack once, where it does most
         twin = lookup.undefended(result, worst.attack).get(lookup.setting(worst))
-        pairs.append((twin, worst) if twin is not None and _key(twin) in drawn else (worst,))
+        pairs.append((twin if twin is not None and _key(twin) in drawn else None, worst))
     return pairs
 
 
@@ -87,8 +88,8 @@ def _means(outcomes: Sequence[Outcome]) -> _Means:
 
 def _panel(result: Result, judged: Judged, means: _Means, axes: Axes) -> Html:
     known = lookup.cards(result)
-    title = shortened(known[judged.attack].title if judged.attack in known else judged.attack, 60)
-    where = "Yours" if judged.defence == YOURS else f"No defence ({judged.defence})"
+    title = shortened(lookup.title(known, judged.attack), 60)
+    where = {YOURS: "Yours", NONE: "No defence"}.get(judged.defence, f"No defence ({judged.defence})")
     ended = [one.ended for one in _outcomes(result, judged) if one.ended]
     stopped = f"; {count(len(ended), 'run')} ended early: {shortened(ended[0], 80)}" if ended else ""
     series = [Series(means[name], style, _end(means[name])) for name, style in _MEASURES if name in means]
@@ -96,6 +97,10 @@ def _panel(result: Result, judged: Judged, means: _Means, axes: Axes) -> Html:
     chart = lines(f"{title}, {where}: {said}", series, axes)
     setting = lookup.setting(judged).words(result.members)
     return el("figure", el("figcaption", el("h3", f"{title} · {where}"), f"{setting}{stopped}"), chart)
+
+
+def _absent() -> Html:
+    return el("figure", el("figcaption", el("h3", "No defence")), el("div", "not tested", class_="absent"))
 
 
 def _end(line: dict[int, float | None]) -> str:

@@ -27,7 +27,7 @@ MEANINGS: Mapping[Verdict, str] = {
     "not tested": "not tested: no run of it",
     "not available": "cannot be run here",
 }
-UNITS: Mapping[Unit, str] = {"points": "points", "share": "%", "dB": "dB", "ratio": "×"}
+UNITS: Mapping[Unit, str] = {"points": "points", "share": "%", "dB": "dB", "ratio": "ratio"}
 _LARGE = 1e6
 
 
@@ -40,12 +40,13 @@ def brief(value: float, unit: Unit) -> str:
 
 
 def with_unit(value: float | None, unit: Unit) -> str:
-    """As in "31.2 points", "97.0 %", "24.1 dB", "7.3 × chance"."""
+    """As in "31.2 points", "97.0 %", "24.1 dB", and of a ratio "7.3"."""
     if value is None:
         return NOT_MEASURED
     if not math.isfinite(value):
         return _unbounded(value, unit)
-    return f"{_fixed(_scaled(value, unit), 1)}\u00a0{'× chance' if unit == 'ratio' else UNITS[unit]}"
+    shown = _fixed(_scaled(value, unit), 1)
+    return shown if unit == "ratio" else f"{shown}\u00a0{UNITS[unit]}"
 
 
 def with_interval(figure: Figure | None, unit: Unit) -> str:
@@ -65,8 +66,16 @@ def over(figure: Figure) -> str:
 
 
 def limits(goal: Goal) -> str:
-    """What counts as holding, and what as reaching the goal."""
-    return f"holds up to {with_unit(goal.held, goal.unit)}, goal from {with_unit(goal.met, goal.unit)}"
+    """What counts as holding, and what as reaching the goal; by which measures, if by two."""
+    held, met = with_unit(goal.held, goal.unit), with_unit(goal.met, goal.unit)
+    if goal.judged == goal.measure:
+        return f"holds up to {held}, goal from {met}"
+    return f"holds up to {held} ({in_words(goal.judged)}), goal from {met} ({in_words(goal.measure)})"
+
+
+def in_words(measure: str) -> str:
+    """A measure's name, as in "backdoor lift"."""
+    return measure.replace("_", " ")
 
 
 def harm_in_words(harm: float | None) -> str:

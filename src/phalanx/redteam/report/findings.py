@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from phalanx.attacks.card import Card, Knowledge
 from phalanx.redteam.defences import YOURS
 from phalanx.redteam.report import lookup
-from phalanx.redteam.report.figures import harm_in_words, limits, over, with_interval
+from phalanx.redteam.report.figures import harm_in_words, in_words, limits, over, with_interval
 from phalanx.redteam.report.heat import harm_bar
 from phalanx.redteam.report.taxonomy import named
 from phalanx.redteam.result import Finding, Result
@@ -101,7 +101,7 @@ def _measured(finding: Finding, card: Card | None) -> Html:
     if card is None:
         return join(f"{figure.value:g} [{figure.low:g}, {figure.high:g}], {over(figure)}")
     goal = card.goal
-    shown = el("b", f"{goal.judged.replace('_', ' ')} {with_interval(figure, goal.unit)}")
+    shown = el("b", f"{in_words(goal.judged)} {with_interval(figure, goal.unit)}")
     return join(shown, el("small", f"{over(figure)}; {limits(goal)}"))
 
 

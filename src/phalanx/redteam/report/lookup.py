@@ -38,6 +38,11 @@ def cards(result: Result) -> dict[str, Card]:
     return {card.name: card for card in result.cards}
 
 
+def title(known: Mapping[str, Card], attack: str) -> str:
+    """What a reader calls the attack; its name if it has no card."""
+    return known[attack].title if attack in known else attack
+
+
 def attacked(result: Result) -> tuple[Judged, ...]:
     """The cells in which somebody attacks."""
     return tuple(one for one in result.judged if one.attack != QUIET)

@@ -14,7 +14,7 @@ from phalanx.redteam.report.taxonomy import THREATS
 from phalanx.redteam.result import Judged, Result
 from phalanx.report.markup import Html, data, el, join, table
 from phalanx.report.page import wide_chart
-from phalanx.report.wording import count, shortened
+from phalanx.report.wording import count, finite, shortened
 
 _MOST_MAPS = 4
 _MOST_CELLS = 4000  # of tables on the page; the rest is in the JSON file
@@ -83,7 +83,7 @@ def _groups(result: Result, cells: _Cells, columns: Sequence[str]) -> dict[str, 
             goal = known[attack].goal if attack in known else None
             unit: Unit = goal.unit if goal else "share"
             shown = tuple(_cell(cells.get((attack, defence)), unit) for defence in columns)
-            name = known[attack].title if attack in known else attack
+            name = lookup.title(known, attack)
             groups.setdefault(title, []).append(HeatRow(name, UNITS[unit], shown))
     return groups
 
@@ -120,8 +120,8 @@ def worst_case(result: Result) -> tuple[Html, Html]:
     )
     known = lookup.cards(result)
     rows = []
-    for one in sorted(result.worst, key=lambda worst: -worst.harm if worst.harm == worst.harm else 0.0):
-        title = known[one.attack].title if one.attack in known else one.attack
+    for one in sorted(result.worst, key=lambda worst: -(finite(worst.harm) or 0.0)):
+        title = lookup.title(known, one.attack)
         setting = Setting(one.hostile, one.split).words(result.members)
         rows.append([
             join(one.defence, el("small", "your configuration") if one.defence == YOURS else ""),
@@ -130,4 +130,5 @@ def worst_case(result: Result) -> tuple[Html, Html]:
             shortened(one.words, 400),
         ])  # fmt: skip
     head = ("defence", "hurt most by", "harm", "in words")
-    return lead, table(head, rows, stacked=True) if rows else el("p", "No worst case was found: not tested.")
+    none = el("p", "No attack on accuracy and no backdoor was played: not tested.")
+    return lead, table(head, rows, stacked=True) if rows else none

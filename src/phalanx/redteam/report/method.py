@@ -28,7 +28,7 @@ def attacks(result: Result) -> tuple[Html, Html]:
             rows.append([
                 join(card.title, el("small", el("code", name))),
                 threat,
-                join(shortened(card.does, 400), el("small", shortened(card.paper, 200))),
+                join(shortened(card.does[:1].upper() + card.does[1:], 400), el("small", shortened(card.paper, 200))),
                 card.knowledge,
                 join(f"They want to {card.goal.words}.", el("small", limits(card.goal))),
                 _self_check(result, card),

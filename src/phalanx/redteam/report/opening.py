@@ -102,7 +102,7 @@ def _worst(result: Result, yours: list[Judged]) -> tuple[str, str]:
     if worst is None:
         return "not tested", "0 is within the limit, 1 the attackers' goal."
     known = lookup.cards(result)
-    name = known[worst.attack].title if worst.attack in known else worst.attack
+    name = lookup.title(known, worst.attack)
     setting = Setting(worst.hostile, worst.split).words(result.members)
     return harm_in_words(worst.harm), f"{shortened(name, 60)}; {shortened(setting, 80)}. 1 is the attackers' goal."
 

@@ -49,7 +49,7 @@ def rebuilt(result: Result) -> tuple[Html, Html]:
     known = lookup.cards(result)
     parts: list[Html] = []
     for attack in dict.fromkeys(one.attack for one in sets):
-        title = known[attack].title if attack in known else attack
+        title = lookup.title(known, attack)
         held = [one for one in sets if one.attack == attack]
         pictures = [_pictures(one) for one in held if len(one.original.shape) == 2]
         rows = [one for one in held if len(one.original.shape) != 2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from phalanx.redteam.defences import YOURS
 from phalanx.redteam.outcome import QUIET
 from phalanx.redteam.report import lookup
-from phalanx.redteam.report.figures import accuracy_in_words, change_in_words
+from phalanx.redteam.report.figures import accuracy_in_words, change_in_words, in_words
 from phalanx.redteam.report.taxonomy import THREATS, Named
 from phalanx.redteam.result import Judged, Result, Threat
 from phalanx.report.charts import difference_bar
@@ -34,7 +34,7 @@ def leakage(result: Result) -> tuple[Html, Html]:
     )
     known = lookup.cards(result)
     rows = [
-        [join(known[one.attack].title if one.attack in known else one.attack, el("small", shortened(one.measure, 200))),
+        [join(lookup.title(known, one.attack), el("small", shortened(in_words(one.measure), 200))),
          *(shortened(text, 200) or "not tested" for text in (one.central, one.naive, one.phalanx))]
         for one in result.leaks
     ]  # fmt: skip
@@ -52,7 +52,7 @@ def cost(result: Result) -> tuple[Html, Html]:
     known = lookup.cards(result)
     rows = [
         [join(one.defence, el("small", "your configuration") if one.defence == YOURS else ""),
-         known[one.attack].title if one.attack in known else one.attack, f"{one.members}",
+         lookup.title(known, one.attack), f"{one.members}",
          one.knowledge, f"{one.rounds}", _amount(one.points),
          "no attack did any" if one.per_point is None else _amount(one.per_point)]
         for one in result.costs
