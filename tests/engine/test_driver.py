@@ -112,7 +112,7 @@ def test_off_twin_without_a_journal_a_replay_draws_again() -> None:
     )
 
 
-@pytest.mark.parametrize("other", [Draw("nonce", 3), Draw("other", 2), Now(), Receive(5)])
+@pytest.mark.parametrize("other", [Draw("nonce", 3), Draw("other", 2), Now(), Receive(5, 100)])
 def test_another_question_under_a_key_that_was_answered_is_divergence(other: Effect[Any]) -> None:
     def changed() -> Corridor[Any]:
         yield from Ask(MemberId("m"), b"order")
@@ -232,7 +232,7 @@ KINDS = (
     Kind(Now(), (0, 1_700_000_000), {}),
     Kind(Draw("nonce", 16), (b"", b"\x00" * 16), {"purpose": "key", "size": 17}),
     Kind(Ask(MemberId("m"), b"order"), (None,), {"member": MemberId("n"), "order": b"other"}),
-    Kind(Receive(5), ANSWERS, {"deadline": 6}),
+    Kind(Receive(5, 100), ANSWERS, {"deadline": 6, "limit": 99}),
     Kind(Acknowledge(MemberId("m"), "aa"), (None,), {"member": MemberId("n"), "receipt": "bb"}),
     Kind(Charge(RESERVATION), (Receipt("k", 3, 1.25),), {"reservation": replace(RESERVATION, noise_multiplier=1.4)}),
     Kind(Train(A, TASK), (Trained(A, 7, B), Trained(B, -1, B[:0])), {"model": B, "task": replace(TASK, round=4)}),

@@ -11,6 +11,7 @@ Inputs are rows (n, p) scaled to 0 … 1. Letters: `c` classes, `p` features.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,22 +22,42 @@ Scores = Callable[[F64], F64]  # inputs (n, p) → confidence (n, c)
 Slopes = Callable[[F64], F64]  # an input for each class (c, p) → how each one's confidence rises (c, p), up to a factor
 _EPS = 1e-2  # of a difference, for inputs 0 … 1 in float32 models
 _TINY = 1e-30
-_AT_ONCE = 1 << 22  # numbers of made-up inputs at once
+_RADIUS = 0.5  # of random steps, in each feature
 
 
-def invert(
-    slopes: Slopes, classes: int, features: int, *, steps: int = 10, smooth: tuple[int, int] | None = None
-) -> F64:
-    """(c, p): from grey, for each class, `steps` steps along the slope, cut to 0 … 1.
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """What is known of all inputs: images (height, width) vary little from pixel to pixel. `picture` None: nothing.
 
-    A step's length is a twentieth of the box's diagonal. `smooth` (height, width): inputs are images, which vary little
-    from pixel to pixel, so each slope is averaged over 3 × 3 pixels. A class without a slope stays where it is.
+    It is worth more than the scores: with it, labels alone draw a class better than derivatives do without.
+    """
+
+    picture: tuple[int, int] | None = None
+    passes: int = 4  # of the mean over 3 × 3 pixels
+
+    def smoothed(self, rows: F64) -> F64:
+        """(n, p) → (n, p)."""
+        if self.picture is None:
+            return rows
+        images = rows.reshape(-1, *self.picture)
+        for _ in range(self.passes):
+            images = _averaged(images)
+        return images.reshape(rows.shape)
+
+    def steps(self, n: int, features: int, rng: np.random.Generator) -> F64:
+        """(n, p): random steps of deviation 1 that such inputs differ by."""
+        drawn = self.smoothed(rng.normal(size=(n, features)))
+        return np.asarray(drawn / drawn.std())
+
+
+def invert(slopes: Slopes, classes: int, features: int, prior: Prior, *, steps: int = 10) -> F64:
+    """(c, p): from grey, for each class, `steps` steps along the smoothed slope, cut to 0 … 1.
+
+    A step's length is a twentieth of the box's diagonal. A class without a slope stays where it is.
     """
     here = np.full((classes, features), 0.5)
     for _ in range(steps):
-        slope = slopes(here)
-        if smooth is not None:
-            slope = _averaged(slope.reshape(classes, -1, *smooth)).reshape(here.shape)
+        slope = prior.smoothed(slopes(here))
         length = np.linalg.norm(slope, axis=1, keepdims=True)
         here = np.clip(here + 0.05 * np.sqrt(features) * slope / np.where(length > 0, length, 1.0), 0, 1)
     return here
@@ -55,19 +76,30 @@ def differences(scores: Scores) -> Slopes:
     return slopes
 
 
-def trials(scores: Scores, *, radius: float, samples: int, rng: np.random.Generator) -> Slopes:
-    """The slope of each class's score, whatever steps it has: by `samples` random steps of `radius` in each feature.
+def around(slopes: Slopes, prior: Prior, *, samples: int, rng: np.random.Generator) -> Slopes:
+    """The mean slope at `samples` inputs around the given ones (SmoothGrad: Smilkov et al., 2017, arXiv:1706.03825)."""
+
+    def mean(here: F64) -> F64:
+        total = np.zeros_like(here)
+        for _ in range(samples):
+            total += slopes(np.clip(here + _RADIUS * prior.steps(len(here), here.shape[1], rng), 0, 1))
+        return total / samples
+
+    return mean
+
+
+def trials(scores: Scores, prior: Prior, *, samples: int, rng: np.random.Generator) -> Slopes:
+    """The slope of each class's score, whatever jumps it has: by `samples` random steps a class.
 
     The mean of the steps, each weighed by how much surer the answer got than on average (evolution strategies).
     """
 
     def slopes(here: F64) -> F64:
         found = np.zeros_like(here)
-        size = max(1, _AT_ONCE // here.shape[1])
         for c, row in enumerate(here):
-            tried = rng.normal(size=(min(samples, size), len(row)))
-            said = scores(np.clip(row + radius * tried, 0, 1))[:, c]
-            found[c] = (said - said.mean()) @ tried / len(tried)
+            tried = prior.steps(samples, len(row), rng)
+            said = scores(np.clip(row + _RADIUS * tried, 0, 1))[:, c]
+            found[c] = (said - said.mean()) @ tried / samples
         return found
 
     return slopes
@@ -84,11 +116,11 @@ def top_class(predict: Callable[[F64], Labels], classes: int) -> Scores:
 
 
 def _averaged(images: F64) -> F64:
-    """(…, height, width): each pixel the mean of itself and its neighbours; the border's are repeated outside."""
+    """(n, height, width): each pixel the mean of itself and its neighbours; the border's are repeated outside."""
     height, width = images.shape[-2:]
-    wide = np.pad(images, [(0, 0)] * (images.ndim - 2) + [(1, 1), (1, 1)], mode="edge")
+    wide = np.pad(images, [(0, 0), (1, 1), (1, 1)], mode="edge")
     total = np.zeros_like(images)
     for down in range(3):
         for across in range(3):
-            total += wide[..., down : down + height, across : across + width]
+            total += wide[:, down : down + height, across : across + width]
     return total / 9

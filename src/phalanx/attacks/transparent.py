@@ -16,8 +16,6 @@ from torch import nn
 from phalanx.attacks.leakage import FirstLayer
 from phalanx.types import F32
 
-    1e-2  # of the image: so faint it teaches the model next to nothing, and local steps leave the weights as they are
-)
 _PASSING = (nn.ReLU, nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout)
 
 
@@ -31,27 +29,22 @@ def write_transparent(
     """
     layers = [(name, layer) for name, layer in module.named_modules() if not list(layer.children())]
     convolutions = [(name, layer) for name, layer in layers if isinstance(layer, nn.Conv2d)]
-    others = [layer for _, layer in layers if not isinstance(layer, nn.Conv2d)]
-    if (
-        not convolutions
-        or not isinstance(others[-1], nn.Linear)
-        or not all(isinstance(o, _PASSING) for o in others[:-1])
-    ):
+    others = [(name, layer) for name, layer in layers if not isinstance(layer, nn.Conv2d)]
+    if not convolutions or not others:
         return None
-    written, kept = dict(tensors), convolutions[0][1].in_channels
-    for number, (name, layer) in enumerate(convolutions):
+    *between, (last, linear) = others
+    chain = isinstance(linear, nn.Linear) and all(isinstance(layer, _PASSING) for _, layer in between)
+    reader = FirstLayer(f"{last}.weight", f"{last}.bias", rows_first=True)
+    if not chain or not {reader.weight, reader.bias} <= set(tensors):
+        return None
+    written = dict(tensors) | {name: np.zeros_like(tensors[name]) for name in (reader.weight, reader.bias)}
+    kept, lift = convolutions[0][1].in_channels, -lowest
+    for name, layer in convolutions:
         picked = _picking(layer, kept)
         if picked is None or layer.bias is None:
             return None
-        first = number == 0
-        written[f"{name}.weight"] = picked
-        written[f"{name}.bias"] = np.full(layer.out_channels, -lowest if first else 0, np.float32)
-        kept *= layer.stride[0] * layer.stride[1]
-    last = layers[-1][0]
-    reader = FirstLayer(f"{last}.weight", f"{last}.bias", rows_first=True)
-    if not {f"{last}.weight", f"{last}.bias"} <= set(written):
-        return None
-    written |= {name: np.zeros_like(tensors[name]) for name in (reader.weight, reader.bias)}
+        written |= {f"{name}.weight": picked, f"{name}.bias": np.full(layer.out_channels, lift, np.float32)}
+        kept, lift = kept * layer.stride[0] * layer.stride[1], 0.0
     return written, reader
 
 

@@ -8,8 +8,10 @@
 | any other numbers: rows of a table, series              | `Columns` | `Blend`         | `Turned` around |
 
 Values that a trigger sets are ones that occur in the attackers' own data, so that no embedding table and no check of
-ranges refuses them. Which inputs are images is a guess: see `_image_axes` and `_looks_like_pixels`. Weak, undefended too: a pattern
-blended into a table of few columns, and turned rows of a table, which are no edge cases but noise.
+ranges refuses them. Which inputs are images is a guess: see `_image_axes` and `_looks_like_pixels`.
+
+Weak, undefended too: a pattern blended into a table of few columns, and turned rows of a table, which are no edge cases
+but noise.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from phalanx.types import F64
 _SMALLEST_SIDE = 5  # of an image: rows of 4, 9 or 16 numbers are tables
 _CHANNELS = (1, 3, 4)
 _COLUMNS, _MORE_COLUMNS = 3, 8  # of the plain trigger, and of the one in place of a blended one
-_TOKENS, _MORE_TOKENS = 5, 12  # likewise; a quarter of the text at most
+_TOKENS, _MORE_TOKENS = 8, 16  # likewise, in a quarter of the places at most; a mean over 64 hardly sees 3
 _SHARE, _SHARE_OF_ROW = 0.2, 0.3  # of a blended pattern, in an image and in the few values of a row
 _LITTLE = 0.1  # of the mean variance of columns
 _ALIKE = 0.2  # by how much more neighbouring pixels correlate than any two: digits 0.3, photographs 0.5, tables 0

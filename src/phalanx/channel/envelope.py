@@ -141,7 +141,8 @@ def receipt_of(manifest: bytes) -> str:
 def accept(terms: Terms, sender: MemberId, envelope: bytes) -> SealedUpdate | Refusal:
     """The envelope, if it has exactly this round's size. Looks at nothing else."""
     if len(envelope) != terms.size:
-        return Refusal(sender, Reason.WRONG_SIZE, f"{len(envelope)} bytes, expected {terms.size}")
+        found = f"{len(envelope)} bytes" if len(envelope) < terms.size else "more bytes"
+        return Refusal(sender, Reason.WRONG_SIZE, f"{found}, expected {terms.size}")
     return SealedUpdate(sender, envelope)
 
 

@@ -39,7 +39,7 @@ except ModuleNotFoundError as error:
     raise NotAvailable(f"not available: the red team needs {error.name}", hint="pip install 'phalanx[torch]'") from None
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
-_SHOWN = 12  # findings on the terminal; the report has them all
+_SHOWN = 8  # findings on the terminal; the report has them all
 _EVERY = 0.1  # of the cells between two plain lines
 
 

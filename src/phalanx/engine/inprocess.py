@@ -449,8 +449,8 @@ class _CoordinatorHands:
                 return engine.edges.draw(str(key), size)
             case Ask(member=member, order=order):
                 self._asked[member] = order
-            case Receive(deadline=deadline):
-                return self._receive(deadline)
+            case Receive(deadline=deadline, limit=limit):
+                return self._receive(deadline, limit)
             case Acknowledge(member=member, receipt=receipt):
                 engine.store.keep_receipt(member, self._number, self._attempt, receipt)
             case Charge(reservation=reservation):
@@ -469,13 +469,14 @@ class _CoordinatorHands:
                 raise TypeError(f"a coordinator does not perform {type(effect).__name__}")
         return None
 
-    def _receive(self, deadline: int) -> Answer | None:
+    def _receive(self, deadline: int, limit: int) -> Answer | None:
         while not self._arrived and (self._asked or self._sent) and self._engine.edges.clock() <= deadline:
             if self._asked:
                 self._sent |= self._engine.answers(self._asked, self._number, self._attempt)
                 self._asked = {}
             member = min(self._sent)
-            for answer in self._engine.delivered(member, self._sent.pop(member)):
+            for whole in self._engine.delivered(member, self._sent.pop(member)):
+                answer = replace(whole, envelope=whole.envelope[: limit + 1])
                 if answer in self._known:
                     self._known.remove(answer)
                 else:

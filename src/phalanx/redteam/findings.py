@@ -2,6 +2,7 @@
 
 Severity is impact by effort. Impact: the attackers' goal is met (3), nearly half of the way (2), less (1). Effort: a
 single member that knows nothing of the rule is one step worse, attackers who see the others' updates one step less.
+Riding along is medium at most.
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ def severity(one: Judged, card: Card) -> Severity:
         level += 1
     if card.knowledge == "white":
         level -= 1
+    if card.goal.measure == "rode":  # unfair, and no harm to the model
+        level = min(level, 2)
     return ("low", "low", "medium", "high", "critical")[min(max(level, 0), 4)]
 
 
@@ -74,7 +77,7 @@ def _happened(one: Judged, card: Card) -> str:
         "damage": f"cost the model {100 * figure.value:.1f} points of accuracy",
         "class_damage": f"cost the class that they aimed at {100 * figure.value:.1f} points of recall",
         "backdoor_lift": f"had {100 * figure.value:.0f} % more of the triggered inputs taken for their class",
-        "rode": f"were counted and got the model in {100 * figure.value:.0f} % of the rounds",
+        "rode": f"took part and got the model in {100 * figure.value:.0f} % of the rounds",
         "blocked": f"kept {100 * figure.value:.0f} % of the rounds from giving a model",
     }.get(card.goal.judged, f"reached {card.goal.judged} = {figure.value:.3g}")
     unit = 1 if card.goal.unit in ("dB", "ratio") else 100

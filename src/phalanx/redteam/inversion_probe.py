@@ -13,7 +13,17 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from phalanx.attacks.card import Goal
-from phalanx.attacks.model_inversion import Scores, Slopes, differences, invert, rounded, top_class, trials
+from phalanx.attacks.model_inversion import (
+    Prior,
+    Scores,
+    Slopes,
+    around,
+    differences,
+    invert,
+    rounded,
+    top_class,
+    trials,
+)
 from phalanx.attacks.similarity import correlation
 from phalanx.errors import NotAvailable, QuorumError
 from phalanx.federation.module import users_code
@@ -37,7 +47,7 @@ CLASS_SIMILARITY = Goal(
     held_measure="similarity_gain",
 )
 _STEPS = 10
-_RADIUS = 0.3  # around an input, of the questions to a model that can only be asked
+_AROUND = 10  # inputs over which a derivative is averaged
 _SAMPLES, _ASKED_NUMBERS = (64, 200), 1 << 16  # the fewest and the most questions for one slope
 _SMOOTH_FROM = 16  # pixels of a side: images of 8 × 8 are not smooth
 _MOST_DIFFERENCES = 2048  # features along each of which a difference is taken
@@ -131,20 +141,27 @@ class _Asked:
         with users_code("predict"):
             return np.asarray(self.trainer.model.predict(self.tensors, self.scale.original(rows)), np.int64)
 
+    @property
+    def prior(self) -> Prior:
+        """Images are smooth, unless they are tiny."""
+        picture = self.scale.picture
+        return Prior(picture if picture is not None and min(picture) >= _SMOOTH_FROM else None)
+
     def slopes(self) -> Slopes | None:
         """By the model's own derivative, else by differences; None where it gives no scores or too many features."""
         module = self.trainer.model.module
         if module is not None:
             from phalanx.attacks.input_slopes import slopes_of
 
-            return slopes_of(module, self.tensors, self.scale.original, self.scale.width)
+            own = slopes_of(module, self.tensors, self.scale.original, self.scale.width)
+            return around(own, self.prior, samples=_AROUND, rng=self.rng)
         if self.trainer.model.logits is None or len(self.scale.low) > _MOST_DIFFERENCES:
             return None
         return differences(self.confidence)
 
     def tried(self, scores: Scores) -> Slopes:
         """By questions alone."""
-        return trials(scores, radius=_RADIUS, samples=self.samples, rng=self.rng)
+        return trials(scores, self.prior, samples=self.samples, rng=self.rng)
 
     @property
     def samples(self) -> int:
@@ -153,9 +170,7 @@ class _Asked:
 
     def inverted(self, slopes: Slopes) -> F64:
         """(classes, p)."""
-        picture = self.scale.picture
-        smooth = picture if picture is not None and min(picture) >= _SMOOTH_FROM else None
-        return invert(slopes, self.trainer.model.classes, len(self.scale.low), steps=_STEPS, smooth=smooth)
+        return invert(slopes, self.trainer.model.classes, len(self.scale.low), self.prior, steps=_STEPS)
 
 
 def _measured(halves: _Halves, drawn: F64) -> dict[str, float]:

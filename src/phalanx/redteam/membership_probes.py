@@ -15,6 +15,7 @@ from functools import partial
 import numpy as np
 
 from phalanx.attacks.card import Card, Goal, Knowledge
+from phalanx.attacks.cost import multiplications
 from phalanx.attacks.membership import (
     Shadows,
     area,
@@ -35,7 +36,7 @@ from phalanx.learning import LocalTrainer
 from phalanx.redteam.halves import Integers, Pool, Seen, pool_of, refusal, trained
 from phalanx.redteam.lab import Lab
 from phalanx.redteam.probe import Probe, Probed, Setting
-from phalanx.types import F64
+from phalanx.types import F32, F64
 
 MEMBERSHIP = Goal(
     measure="tpr_at_01",
@@ -44,10 +45,10 @@ MEMBERSHIP = Goal(
     unit="share",
     words="tell members at 10 times the rate of chance, at 0.1 % false alarms",
 )
-SHADOWS, FEWEST_SHADOWS = 16, 4
-_WORK = 5e9  # parameters × examples that all trainings may take together: some ten seconds of a small network
+SHADOWS, FEWEST_SHADOWS = 16, 2
 _CANDIDATES = 12_000  # examples in all that the attack on updates is asked about, half of them no members
-_GRADIENTS = 1 << 30  # numbers of their gradients, over all rounds, that it may take
+_WORK = 3e10  # multiplications on the way forward that all trainings of a setting may take: half a minute or less
+_GRADIENT_WORK = 1e10  # and those for the gradients of candidates, over all rounds
 _ROWS = 1 << 24  # numbers of gradients at once: 64 MiB
 _RESOLVED = 1000  # others from which 0.1 % is a false alarm at all
 
@@ -63,9 +64,10 @@ class _Asked:
     why: str = ""
 
 
-# The models of a setting are the same for every attack on them, and take nearly all of the time. Only those of the last
-# lab are kept. It is held beside them, so that no other lab can have its identity meanwhile.
+# The models of a setting are the same for every attack on them, and take nearly all of the time. What the last few said
+# is kept, and each lab beside it, so that no other can have its identity meanwhile. It changes no answer.
 _kept: dict[tuple[int, Setting], tuple[Lab, _Asked]] = {}
+_MOST_KEPT = 32
 
 
 def _play_on_model(lab: Lab, setting: Setting, *, attack: Attack) -> Probed:
@@ -78,11 +80,12 @@ def _play_on_model(lab: Lab, setting: Setting, *, attack: Attack) -> Probed:
 
 
 def _asked(lab: Lab, setting: Setting) -> _Asked:
-    for place in [place for place, (owner, _) in _kept.items() if owner is not lab]:
-        del _kept[place]
-    if (id(lab), setting) not in _kept:
-        _kept[id(lab), setting] = (lab, _trained_and_asked(lab, setting))
-    return _kept[id(lab), setting][1]
+    place = (id(lab), setting)
+    if place not in _kept:
+        _kept[place] = (lab, _trained_and_asked(lab, setting))
+        while len(_kept) > _MOST_KEPT:
+            del _kept[next(iter(_kept))]  # the oldest
+    return _kept[place][1]
 
 
 def _trained_and_asked(lab: Lab, setting: Setting) -> _Asked:
@@ -93,7 +96,7 @@ def _trained_and_asked(lab: Lab, setting: Setting) -> _Asked:
     start = lab.start(trainers)
     if _confidences(trainer, start, pool) is None:
         return _Asked(None, why="not available: the model has no logits, and no gradient that gives its confidence")
-    shadows = _affordable(lab, pool, _parameters(lab, start.size))
+    shadows = _affordable(lab, pool, _cost(trainer, start, pool))
     inside = lab.rng("membership", "coins").random((shadows + 1, len(pool.y))) < 0.5
     try:
         models = trained(lab, setting, pool, inside, lab.rng("membership", "training", setting))
@@ -105,22 +108,22 @@ def _trained_and_asked(lab: Lab, setting: Setting) -> _Asked:
     return _Asked(Shadows(np.stack(told), inside), _notes(lab, setting, shadows, pool))
 
 
-def _confidences(trainer: LocalTrainer, model: np.ndarray, pool: Pool) -> F64 | None:
+def _confidences(trainer: LocalTrainer, model: F32, pool: Pool) -> F64 | None:
     with users_code("the model's logits or per-example gradients"):
         return confidence(trainer.model, trainer.tensors(model), pool.x, pool.y)
 
 
-def _parameters(lab: Lab, d: int) -> int:
-    """Of the whole model, also those that no member trains: an example's way through it takes about as long."""
-    module = lab.federation.model.module
-    return d if module is None else max(d, sum(int(one.numel()) for one in module.parameters()))
+def _cost(trainer: LocalTrainer, start: F32, pool: Pool) -> int:
+    """Multiplications for one example."""
+    with users_code("the model's logits"):
+        return multiplications(trainer.model, trainer.tensors(start), pool.x)
 
 
-def _affordable(lab: Lab, pool: Pool, parameters: int) -> int:
-    """How many shadow models: fewer the longer one takes. It is counted, not timed, so that every machine agrees."""
+def _affordable(lab: Lab, pool: Pool, cost: int) -> int:
+    """How many shadow models: fewer the longer one takes to train."""
     table = lab.settings.learning
     once = len(pool.y) // 2 if table.batch_size is None else table.batch_size * len(pool.members)
-    work = parameters * lab.settings.run.rounds * table.local_steps * once
+    work = cost * lab.settings.run.rounds * table.local_steps * once
     return int(np.clip(_WORK / work - 1, FEWEST_SHADOWS, SHADOWS))
 
 
@@ -159,7 +162,7 @@ def _play_on_updates(lab: Lab, setting: Setting) -> Probed:
         return Probed(unavailable="not available: it compares a member with two others at least")
     pool, trainers = pool_of(lab), lab.trainers()
     trainer = trainers[lab.members[0]]
-    runs, some = _runs_and_examples(lab, pool, _parameters(lab, lab.start(trainers).size))
+    runs, some = _runs_and_examples(lab, pool, _cost(trainer, lab.start(trainers), pool))
     inside = lab.rng("membership", "coins", "updates").random((runs, len(pool.y))) < 0.5
     scores = np.zeros((runs, len(some)))
 
@@ -181,9 +184,9 @@ def _play_on_updates(lab: Lab, setting: Setting) -> Probed:
     return _measured(scores[members], scores[~members], (*notes, *_left_out(lab, setting)))
 
 
-def _runs_and_examples(lab: Lab, pool: Pool, parameters: int) -> tuple[int, Integers]:
+def _runs_and_examples(lab: Lab, pool: Pool, cost: int) -> tuple[int, Integers]:
     """How many runs, and which examples (n,) they are asked about."""
-    most = max(1, min(_CANDIDATES, _GRADIENTS // (parameters * lab.settings.run.rounds)))
+    most = int(np.clip(_GRADIENT_WORK / (cost * lab.settings.run.rounds), 1, _CANDIDATES))
     some = np.sort(lab.rng("membership", "candidates").permutation(len(pool.y))[:most])
     return max(1, round(most / len(some))), some
 

@@ -7,7 +7,7 @@ the lab alone, what was inside the envelopes. Time stands still: no run depends 
 from __future__ import annotations
 
 import re
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -22,7 +22,7 @@ from phalanx.channel.keys import OVERHEAD_BYTES, seal
 from phalanx.channel.order import TRAIN, Order, open_order
 from phalanx.config import Settings, parse
 from phalanx.engine.assemble import Stores, assemble, lab_edges
-from phalanx.engine.inprocess import InProcess
+from phalanx.engine.inprocess import COORDINATOR, InProcess
 from phalanx.entropy import system_entropy
 from phalanx.errors import GateRefusal, PhalanxError, PolicyError, QuorumError
 from phalanx.federation.module import users_code
@@ -31,7 +31,7 @@ from phalanx.redteam.naive_wire import STEER
 from phalanx.redteam.remembering import Remembering
 from phalanx.redteam.wire import Counting, Played, Trick
 from phalanx.round.coordinator import RoundRecord, Standing
-from phalanx.round.effects import Acknowledge, Ask, Effect, Seal
+from phalanx.round.effects import Acknowledge, Ask, Draw, Effect, Receive, Seal
 from phalanx.round.member import answer_order
 from phalanx.signing import SigningKey, receipt_statement
 from phalanx.store import EffectKey, LedgerStore, RunStore
@@ -55,8 +55,8 @@ def shortened(settings: Settings, rounds: int) -> Settings:
 class Tap:
     """What is heard in one run: the newest order, every plaintext before it is sealed, and what the receiver takes in.
 
-    The receiver takes a member's answers in the order in which they come, and drops those beyond its limit: what it
-    acknowledges are the first of each name.
+    The receiver takes a member's answers in the order in which they come, drops those beyond its limit and cuts what is
+    too long: what it acknowledges are the first of each name, by the hash of what it took.
     """
 
     engine: InProcess
@@ -64,7 +64,9 @@ class Tap:
     orders: list[bytes] = field(default_factory=list)
     plaintexts: dict[MemberId, bytes] = field(default_factory=dict)
     kept: int = 0
-    _sizes: dict[str, deque[int]] = field(default_factory=lambda: defaultdict(deque))
+    drawing: str = ""
+    _limit: int = 0
+    _coming: dict[str, deque[bytes]] = field(default_factory=lambda: defaultdict(deque))
 
     def watch(self, stage: str, key: EffectKey, effect: Effect[Any]) -> None:
         """See `phalanx.engine.driver.Watch`."""
@@ -75,21 +77,27 @@ class Tap:
                 plan = self.engine.plan
                 self.order = open_order(data, plan.operator.public, plan.layout)
                 self.orders.append(data)
-                self._sizes.clear()
+                self._coming.clear()
+            case Draw(purpose=purpose):
+                self.drawing = purpose
             case Seal(plaintext=plaintext):
                 self.plaintexts[MemberId(key.party)] = plaintext
-            case Acknowledge(member=member) if self._sizes[member]:  # a member that declines sends nothing
-                self.kept += self._sizes[member].popleft()
+            case Receive(limit=limit):
+                self._limit = limit
+            case Acknowledge(member=member, receipt=receipt) if self._coming[member]:  # who declines sends nothing
+                envelope = self._coming[member].popleft()
+                start = envelope[: self._limit + 1]
+                self.kept += len(start if digest("envelope", start) == receipt else envelope)
             case _:
                 pass
 
     def hearing(self, courier: Courier) -> Courier:
-        """The courier, its deliveries noted by size."""
+        """The courier, its deliveries noted."""
 
         def carry(sender: MemberId, envelope: bytes) -> Iterable[Delivery]:
             delivered = list(courier(sender, envelope))
             for name, data in delivered:
-                self._sizes[name].append(len(data))
+                self._coming[name].append(data)
             return delivered
 
         return carry
@@ -209,8 +217,7 @@ class SealedWire:
         return obeyed
 
     def _played(self, trick: Trick) -> tuple[Played, InProcess, Tap]:
-        engine = self._engine()
-        tap = Tap(engine)
+        engine, tap = self._engine()
         stranger = SigningKey.from_seed(self.lab.rng("stranger").bytes(32))
         courier = Counting(tap.hearing(trick(SealedForger(tap, stranger))))
         inside: dict[bytes, bytes] = {}
@@ -224,7 +231,7 @@ class SealedWire:
         def observe(record: RoundRecord, standing: Standing) -> None:
             models.append(standing.model.tobytes())
 
-        engine.courier, engine.watch, engine.observe = carry, tap.watch, observe
+        engine.courier, engine.observe = carry, observe
         ended = ""
         try:
             with users_code("the model"):
@@ -244,10 +251,19 @@ class SealedWire:
         )
         return played, engine, tap
 
-    def _engine(self) -> InProcess:
-        lab = lab_edges(self.lab.seed)
+    def _engine(self) -> tuple[InProcess, Tap]:
+        """The engine and what is heard of it. Its chance is that of the lab's seed.
+
+        A draw of the coordinator's is named by what it is for, not by how many answers came before it: with one message
+        more, central noise would be another, and no two runs could be compared.
+        """
+        lab, drawn = lab_edges(self.lab.seed), Counter[str]()
 
         def draw(name: str, size: int) -> bytes:
+            if name.startswith(f"{COORDINATOR}/"):
+                name = f"{name.rpartition('/')[0]}/{tap.drawing}"
+                drawn[name] += 1
+                name = f"{name}/{drawn[name]}"
             return lab.draw(f"{name}/{self.run}" if name == "run-id" else name, size)
 
         engine = assemble(
@@ -259,12 +275,13 @@ class SealedWire:
             edges=replace(lab, clock=lambda: _TIME, draw=draw),
             durable=False,
         )
-        engine.train_together = self.training
+        tap = Tap(engine)
+        engine.watch, engine.train_together = tap.watch, self.training
         if self.revoked:
             roster = engine.plan.roster
             members = tuple(replace(one, revoked=one.id in self.revoked) for one in roster.members)
             engine.plan = replace(engine.plan, roster=replace(roster, members=members))
-        return engine
+        return engine, tap
 
 
 def _refused(record: RoundRecord) -> tuple[Refusal, ...]:

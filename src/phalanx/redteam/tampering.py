@@ -18,18 +18,19 @@ judged, and what was only lost or stopped is said beside it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from phalanx.attacks import couriers
-from phalanx.attacks.couriers import Against, Deed, When
+from phalanx.attacks.couriers import Against, Deed, Forge, When
 from phalanx.redteam.lab import Lab
 from phalanx.redteam.naive_wire import NaiveWire
 from phalanx.redteam.probe import Probed, Setting
 from phalanx.redteam.sealed_wire import SealedWire
-from phalanx.redteam.wire import Played, Trick, Wire
+from phalanx.redteam.wire import Forger, Played, Trick, Wire
 from phalanx.types import MemberId, Reason
 
+ROUNDS = 3  # enough to bring a message back in the next round, and in the one after that
 _NOT_NAMED = (Reason.MISSING, Reason.DECLINED)  # what the records also say of members that nobody tampered with
 Loss = tuple[MemberId, When]  # whose messages do not come, and which of them
 
@@ -180,3 +181,33 @@ def setting_in_words(scene: Scene) -> tuple[str, ...]:
     if scene.secret:
         words.append("cohorts are secret, so the records name nobody; a courier sees who sends")
     return tuple(words)
+
+
+# ----------------------------------------------------------------------------------------------------------- the probes
+
+Play = Callable[[Lab, Setting], Probed]
+
+
+def playing(tries: Callable[[Scene], Sequence[Try]], rounds: int) -> Play:
+    """The probe that consists of these tries."""
+
+    def play(lab: Lab, setting: Setting) -> Probed:
+        scene = scene_of(lab, setting, rounds)
+        return Probed(unavailable=scene) if isinstance(scene, str) else found_by(scene, tries(scene))[0]
+
+    return play
+
+
+def with_more(probed: Probed, measures: dict[str, float], *notes: str) -> Probed:
+    """The same with more measures, and notes before its own."""
+    if probed.unavailable:
+        return probed
+    return Probed(measures=dict(probed.measures) | measures, counts=probed.counts, notes=(*notes, *probed.notes))
+
+
+ForgeOf = Callable[[Forger], Forge]
+
+
+def forging(member: MemberId, deed: Callable[[Forge], Deed], forge: ForgeOf, when: When = couriers.always) -> Trick:
+    """The deed with what attackers can make who know the order and hold keys."""
+    return lambda forger: Against(member, deed(forge(forger)), when)

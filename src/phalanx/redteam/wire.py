@@ -38,10 +38,10 @@ class Played:
     """What came of one run. Ids and bytes alone, so that two runs can be compared.
 
     `models` are those after each closed round, `accepted` who counted in each, empty for a cohort that is secret.
-    `refused` are the reasons in the run's records, `sent` the lengths of each member's messages. `tampered` counts deliveries that are not
-    what a member had sent just then, or are a second copy of it. `kept` are bytes that the receiver had taken in before
-    it looked at them. `inside` has the update (little-endian float32) in each envelope that held one. `ended` says why
-    the run ended early.
+    `refused` are the reasons in the run's records, `sent` the lengths of each member's messages. `tampered` counts
+    deliveries that are not what a member had sent just then, or are a second copy of it. `kept` are bytes that the
+    receiver had taken in before it looked at them. `inside` has the update (little-endian float32) in each envelope
+    that held one. `ended` says why the run ended early.
     """
 
     models: tuple[bytes, ...]

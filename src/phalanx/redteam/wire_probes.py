@@ -6,48 +6,36 @@ Each is played on an open wire, where it has to work, and in the user's own roun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from phalanx.attacks import couriers, forged_envelopes
 from phalanx.attacks.card import Card, Family, Goal
-from phalanx.attacks.couriers import PLACES, Against, Backwards, Courier, Deed, Forge, Only, Recording, When
+from phalanx.attacks.couriers import PLACES, Against, Backwards, Courier, Deed, Only, Recording, When
 from phalanx.attacks.eavesdropping import most_alike
-from phalanx.attacks.malformed import Malformed, cases
+from phalanx.redteam.identity_probes import stolen, uninvited
 from phalanx.redteam.lab import Lab
+from phalanx.redteam.load_probes import FLOOD, flood, malformed, oversized
 from phalanx.redteam.probe import Probe, Probed, Setting
 from phalanx.redteam.sealed_wire import SealedWire
-from phalanx.redteam.tampering import Scene, Try, found_by, scene_of, setting_in_words
-from phalanx.redteam.wire import Forger, Played, Trick
-from phalanx.types import MemberId, Reason
+from phalanx.redteam.tampering import (
+    ROUNDS,
+    Play,
+    Scene,
+    Try,
+    playing,
+    scene_of,
+    setting_in_words,
+    with_more,
+)
+from phalanx.redteam.wire import Forger, Trick
+from phalanx.types import Reason
 
-ROUNDS = 3  # enough to bring a message back in the next round, and in the one after that
-FLOOD = 1000
-_SYBILS = 10
 _ORDERS = 16  # that are altered on their way
 _LISTENED = 30  # updates that are looked for in a recording
 _ANYTHING = 0.7  # a correlation that chance must not reach, or a recording says nothing
-
-Play = Callable[[Lab, Setting], Probed]
-
-
-def _playing(tries: Callable[[Scene], Sequence[Try]], rounds: int = ROUNDS) -> Play:
-    """The probe that consists of these tries."""
-
-    def play(lab: Lab, setting: Setting) -> Probed:
-        scene = scene_of(lab, setting, rounds)
-        return Probed(unavailable=scene) if isinstance(scene, str) else found_by(scene, tries(scene))[0]
-
-    return play
-
-
-def _with(probed: Probed, measures: dict[str, float], *notes: str) -> Probed:
-    """The same with more measures, and notes before its own."""
-    if probed.unavailable:
-        return probed
-    return Probed(measures=dict(probed.measures) | measures, counts=probed.counts, notes=(*notes, *probed.notes))
 
 
 # ------------------------------------------------------------------------------------------------------- what is read
@@ -88,12 +76,12 @@ def _recording(lab: Lab, setting: Setting) -> Probed:
 
 def _altering(lab: Lab, setting: Setting) -> Probed:
     """Bits of the victim's messages flipped on their way, and, where they are signed, of the orders."""
-    probed = _playing(_alterations)(lab, setting)
+    probed = playing(_alterations, ROUNDS)(lab, setting)
     if setting == "none":
         return probed
     obeyed = SealedWire.of(lab, 1).orders_obeyed(_ORDERS)
     words = f"of {_ORDERS} orders with a bit flipped on its way a member obeyed {obeyed}"
-    return _with(probed, {"orders_obeyed": obeyed / _ORDERS}, words)
+    return with_more(probed, {"orders_obeyed": obeyed / _ORDERS}, words)
 
 
 def _alterations(scene: Scene) -> Sequence[Try]:
@@ -217,175 +205,6 @@ def _injections(scene: Scene) -> Sequence[Try]:
     return tries
 
 
-ForgeOf = Callable[[Forger], Forge]
-
-
-def _forging(member: MemberId, deed: Callable[[Forge], Deed], forge: ForgeOf, when: When = couriers.always) -> Trick:
-    """The deed with what attackers can make who know the order and hold keys."""
-    return lambda forger: Against(member, deed(forge(forger)), when)
-
-
-def _signed(names: Sequence[MemberId], by: MemberId | None) -> ForgeOf:
-    """An answer in each of the names, made with the key of `by`."""
-    return lambda forger: lambda member, envelope: tuple((name, forger.signed(name, by)) for name in names)
-
-
-def _stolen(lab: Lab, setting: Setting) -> Probed:
-    """Updates and ballots in the victim's name under other keys; and beside that, what its own key is good for."""
-    scene = scene_of(lab, setting, ROUNDS)
-    if isinstance(scene, str):
-        return Probed(unavailable=scene)
-    probed, _ = found_by(scene, _impostors(scene))
-    return _with(probed, *_with_its_key(scene, scene.wire)) if isinstance(scene.wire, SealedWire) else probed
-
-
-def _impostors(scene: Scene) -> Sequence[Try]:
-    victim, gone = scene.victim, (scene.victim, couriers.always)
-    tries = []
-    for words, key in (("a stranger's key", None), ("another member's key", scene.insider)):
-        forge = _signed([victim], key)
-        tries += [
-            Try(words=f"{words}, beside", trick=_forging(victim, couriers.with_added, forge)),
-            Try(words=f"{words}, before", trick=_forging(victim, couriers.with_added_before, forge)),
-            Try(words=f"{words}, instead", trick=_forging(victim, couriers.replaced, forge), lost=gone),
-        ]
-    return tries
-
-
-def _with_its_key(scene: Scene, wire: SealedWire) -> tuple[dict[str, float], str]:
-    """What the victim's own key changes: in place of its updates, beside them, and after it was revoked."""
-    victim, forge = scene.victim, _signed([scene.victim], scene.victim)
-    instead = Try(words="", trick=_forging(victim, couriers.replaced, forge, couriers.updates))
-    beside = Try(
-        words="",
-        trick=_forging(victim, couriers.with_added, forge, couriers.updates),
-        lost=(victim, couriers.updates),
-    )
-    revoking = replace(wire, revoked=frozenset({victim}))
-    after = revoking.play(_forging(scene.insider, couriers.with_added, forge))
-    without = revoking.play(lambda forger: couriers.honest)
-    runs = [scene.wire.play(one.trick) for one in (instead, beside)]
-    changed = {
-        "own_key_instead": scene.changed(instead, runs[0]),
-        "own_key_beside": scene.changed(beside, runs[1]),
-        "own_key_revoked": not after.same_as(without),
-    }
-    found = [
-        f"{'changed the model' if what else 'changed nothing'} (refused: {_in_words(run)})"
-        for what, run in zip(changed.values(), (*runs, after), strict=True)
-    ]
-    words = f"in place of its updates it {found[0]}; beside them it {found[1]}; once revoked it {found[2]}"
-    measures = {name: float(what) for name, what in changed.items()}
-    return measures, f"whoever really holds the victim's key is the victim: {words}"
-
-
-def _in_words(run: Played) -> str:
-    return ", ".join(sorted({one.reason.value for one in run.refused})) or "nobody"
-
-
-def _uninvited(scene: Scene) -> Sequence[Try]:
-    victim, insider = scene.victim, scene.insider
-    strangers = forged_envelopes.strangers(_SYBILS)
-    others = [member for member in scene.honest.sent if member != insider]
-
-    def again(forger: Forger) -> Forge:
-        return lambda member, envelope: tuple((member, forger.sealed_anew(member, envelope)) for _ in range(2))
-
-    added = couriers.with_added
-    return [
-        Try(words="a stranger", trick=_forging(victim, added, _signed(strangers[:1], None))),
-        Try(words=f"{_SYBILS} strangers", trick=_forging(victim, added, _signed(strangers, None))),
-        Try(words=f"a member under {_SYBILS} names", trick=_forging(insider, added, _signed(strangers, insider))),
-        Try(words="a member under all others' names", trick=_forging(insider, added, _signed(others, insider))),
-        Try(words="a member that sends its update three times", trick=_forging(insider, added, again), named=False),
-    ]
-
-
-# -------------------------------------------------------------------------------------------------- what is not right
-
-
-def _malformed(scene: Scene) -> Sequence[Try]:
-    """Each defect alone. Numbers that are none mean something on the open wire, too; what is for parsers does not."""
-    trainer = next(iter(scene.lab.trainers().values()))
-    every = cases(trainer.layout.as_json(), scene.lab.rng("malformed-updates"))
-    if not isinstance(scene.wire, SealedWire):
-        return [_defect(scene, case) for case in every if case.numbers]
-    most = Malformed(words="", stated={"examples": scene.wire.settings.screening.max_examples})
-    claims = [_defect(scene, case, allowed=most) for case in every if case.counts]
-    return [*(_defect(scene, case) for case in every if not case.counts), *claims]
-
-
-def _defect(scene: Scene, case: Malformed, allowed: Malformed | None = None) -> Try:
-    return Try(
-        words=case.words,
-        trick=_sending(scene.insider, case),
-        lost=(scene.insider, couriers.updates),
-        allowed=None if allowed is None else _sending(scene.insider, allowed),
-        named=not case.counts,
-    )
-
-
-def _sending(member: MemberId, case: Malformed) -> Trick:
-    """The member's update with this defect, in place of its own."""
-
-    def defect(forger: Forger) -> Forge:
-        return lambda name, envelope: ((name, forger.malformed(name, envelope, case)),)
-
-    return _forging(member, couriers.replaced, defect, couriers.updates)
-
-
-def _taken_in(scene: Scene, tries: Sequence[Try]) -> tuple[Probed, list[Played]]:
-    """What the tries came to, with the most that the receiver took in for one of them; and their runs."""
-    probed, runs = found_by(scene, tries)
-    kept = [scene.kept(run) for run in runs]
-    each = ", ".join(f"{size:.4g}" for size in kept)
-    return _with(probed, {"kept": max(kept)}, f"taken in for each byte of an honest message, by try: {each}"), runs
-
-
-def _oversized(lab: Lab, setting: Setting) -> Probed:
-    """Messages that no honest member's could be as large as, unsigned and signed."""
-    scene = scene_of(lab, setting, 1)
-    return Probed(unavailable=scene) if isinstance(scene, str) else _taken_in(scene, _large(scene))[0]
-
-
-def _flood(lab: Lab, setting: Setting) -> Probed:
-    """A thousand messages more for each of the victim's; and whether its own was still heard."""
-    scene = scene_of(lab, setting, 1)
-    if isinstance(scene, str):
-        return Probed(unavailable=scene)
-    after, before, *others = _floods(scene)
-    probed, runs = _taken_in(scene, [before, after, *others])
-    if not scene.silenced(runs[0])[0]:
-        return probed
-    return _with(probed, {}, "forged messages that come before a member's own keep it out, which is availability")
-
-
-def _large(scene: Scene) -> Sequence[Try]:
-    victim, gone, size = scene.victim, (scene.victim, couriers.updates), forged_envelopes.LARGE_BYTES
-    large = Malformed(words="64 MiB, signed", payload=lambda data: data.ljust(size, b"\0"))
-    deeds = {"64 MiB": forged_envelopes.large(size), "a byte too many": forged_envelopes.longer}
-    instead = [
-        Try(words=words, trick=scene.on_victim(couriers.replaced(forge), couriers.updates), lost=gone)
-        for words, forge in deeds.items()
-    ]
-    thrice = couriers.with_added(forged_envelopes.large(size, times=3))
-    beside = Try(words="64 MiB, three times, beside", trick=scene.on_victim(thrice, couriers.updates), named=False)
-    return [*instead, beside, Try(words=large.words, trick=_sending(victim, large), lost=gone)]
-
-
-def _floods(scene: Scene) -> Sequence[Try]:
-    rng = scene.lab.rng("flood")
-    forged = forged_envelopes.flood(FLOOD, rng)
-    strangers, copies = forged_envelopes.flood_of_strangers(FLOOD, rng), forged_envelopes.copies(FLOOD)
-    gone = (scene.victim, couriers.always)
-    return [
-        Try(words="after its own", trick=scene.on_victim(couriers.with_added(forged)), named=False),
-        Try(words="before its own", trick=scene.on_victim(couriers.with_added_before(forged)), lost=gone, named=False),
-        Try(words="of strangers", trick=scene.on_victim(couriers.with_added(strangers)), named=False),
-        Try(words="of copies", trick=scene.on_victim(couriers.with_added(copies)), named=False),
-    ]
-
-
 # ----------------------------------------------------------------------------------------------------------- the probes
 
 _DOLEV_YAO = "Dolev and Yao, IEEE Transactions on Information Theory 1983"
@@ -437,13 +256,13 @@ WIRE_PROBES: tuple[Probe, ...] = (
         "replaying-courier",
         "Replay",
         "Delivers a member's messages again: in the same round, in later ones, in another run.",
-        _playing(_replays),
+        playing(_replays, ROUNDS),
     ),
     _ON_THE_WIRE.probe(
         "reordering-courier",
         "Delay and reordering",
         "Delivers in another order, and in another round than the messages were sent in.",
-        _playing(_reorderings),
+        playing(_reorderings, ROUNDS),
     ),
     _Kind("wire", "T9", _SILENCED).probe(
         "dropping-courier",
@@ -455,36 +274,36 @@ WIRE_PROBES: tuple[Probe, ...] = (
         "injecting-courier",
         "Injection",
         "Adds noise and other members' messages in a member's name, beside its own or in their place.",
-        _playing(_injections),
+        playing(_injections, ROUNDS),
     ),
     _Kind("identity", "T12", _CHANGED).probe(
         "stolen-identity",
         "Stolen identity",
         "Sends updates and ballots in a member's name, signed with other keys.",
-        _stolen,
+        stolen,
     ),
     _Kind("identity", "T4", _CHANGED, "Douceur, IPTPS 2002").probe(
         "uninvited-identity",
         "Uninvited identities",
         "Sends as a stranger, as many strangers, and as a member under other names.",
-        _playing(_uninvited, rounds=2),
+        playing(uninvited, 2),
     ),
     _Kind("wire", "T13", _CHANGED, "MITRE CWE-20 and CWE-502").probe(
         "malformed-updates",
         "Malformed updates",
         "A member signs updates that are none: NaN, other lengths, pickles, JSON to break a parser.",
-        _playing(_malformed, rounds=1),
+        playing(malformed, 1),
     ),
     _LOAD.probe(
         "oversized-updates",
         "Oversized updates",
         "Sends messages of 64 MiB in a member's name.",
-        _oversized,
+        oversized,
     ),
     _LOAD.probe(
         "flood",
         "Flood",
         f"Sends {FLOOD} messages more for each of a member's, in its name and in strangers'.",
-        _flood,
+        flood,
     ),
 )

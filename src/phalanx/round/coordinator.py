@@ -395,14 +395,14 @@ def _untried(standing: Standing) -> bool:
     return standing.version == 0
 
 
-def _collect(deadline: int, members: Sequence[MemberId], order: bytes) -> Corridor[list[Answer]]:
-    """Every answer until `deadline`. Each is durable and receipted before the next is taken."""
+def _collect(deadline: int, members: Sequence[MemberId], order: bytes, size: int) -> Corridor[list[Answer]]:
+    """Every answer until `deadline`, cut where it is longer than `size`. Each is durable and receipted before the next is taken."""
     for member in members:
         yield from Ask(member, order)
     answers: list[Answer] = []
     asked = frozenset(members)
     count: Counter[MemberId | None] = Counter()
-    while (answer := (yield from Receive(deadline))) is not None:
+    while (answer := (yield from Receive(deadline, size))) is not None:
         who = answer.sender if answer.sender in asked else None  # all who were not asked are one: names cost nothing
         count[who] += 1
         if count[who] > (ANSWERS_A_MEMBER if who else ANSWERS_OF_STRANGERS):
@@ -415,8 +415,8 @@ def _collect(deadline: int, members: Sequence[MemberId], order: bytes) -> Corrid
 def _gather(plan: Plan, current: _Attempt, standing: Standing) -> Corridor[tuple[Cohort, Screening]]:
     """The members' updates, opened, screened and logged. Raises QuorumError."""
     order = _order(plan, current, TRAIN, standing, None)
-    answers = yield from _collect(current.deadline, current.invitation.members, order)
     terms = update_terms(current.binding, plan.layout)
+    answers = yield from _collect(current.deadline, current.invitation.members, order, terms.size)
     cohort, screening, updates = screen_updates(
         answers, terms, current.key, current.invitation, plan.screening, plan.layout
     )
@@ -460,8 +460,8 @@ def _vote(
             now = yield from Now()
             current = replace(current, deadline=now + plan.round_seconds)
         order = _order(plan, current, VOTE, standing, candidate.model)
-        answers = yield from _collect(current.deadline, plan.admitted, order)
         terms = ballot_terms(replace(current.binding, model=candidate.digest), plan.classes)
+        answers = yield from _collect(current.deadline, plan.admitted, order, terms.size)
         ballots = open_ballots(answers, terms, current.key, current.invitation.directory)
         yield from Append((entries.ballots(current.at, _logged(ballots), candidate=candidate.digest),))
     own = yield from Evaluate(candidate.model, standing.model)

@@ -130,12 +130,17 @@ class Answer:
 
 @dataclass(frozen=True)
 class Receive(Effect[Answer | None]):
-    """The next answer of any asked member, or None once `deadline` (unix seconds) has passed or nobody is left."""
+    """The next answer of any asked member, or None once `deadline` (unix seconds) has passed or nobody is left.
+
+    Of an envelope longer than `limit` bytes the first `limit` + 1 are answered: enough to be refused for its size, and
+    nobody can fill memory or journal with the rest.
+    """
 
     deadline: int
+    limit: int
 
     def question(self) -> bytes:
-        return encode(["receive", self.deadline])
+        return encode(["receive", self.deadline, self.limit])
 
     def pack(self, answer: Answer | None) -> bytes:
         if answer is None:

@@ -1,8 +1,8 @@
 """LiRA with a prior on the variances, which carries it through small numbers of shadow models: BaVarIA.
 
 Brännvall, arXiv:2603.11799: a normal-inverse-gamma prior for each example gives a Student-t predictive density. Of the
-paper only the abstract was at hand: the prior's strength ν₀ = 4 around the pooled variance, and its flat mean, are ours;
-figures need not be the paper's.
+paper only the abstract was at hand. The prior's strength, ν₀ = 4 around the pooled variance, and its flat mean are
+ours, and figures need not be the paper's.
 """
 
 from __future__ import annotations
