@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.docs import figures, learning_figures, pictures, reference, rule_figures
+from tests.docs import figures, learning_figures, pictures, redteam_figures, reference, rule_figures
 from tests.docs.page import ROOT, part, with_part
 
 PARTS: dict[tuple[str, str], Callable[[], str]] = {
@@ -23,6 +23,12 @@ PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("docs/learning.md", "ballots"): learning_figures.ballots,
     ("docs/learning.md", "examples"): learning_figures.examples,
     ("docs/learning.md", "simulation"): learning_figures.simulation,
+    ("docs/red-team.md", "undefended"): redteam_figures.undefended,
+    ("docs/red-team.md", "time"): redteam_figures.time,
+    ("docs/red-team.md", "worst"): redteam_figures.worst,
+    ("docs/red-team.md", "costs"): redteam_figures.costs,
+    ("docs/red-team.md", "leaks"): redteam_figures.leaks,
+    ("docs/red-team.md", "threats"): redteam_figures.threats,
     ("docs/adr/0006-torch-by-vmap-and-the-demos-numbers.md", "figures"): figures.chosen,
     ("docs/reference/cli.md", "commands"): reference.command_line,
     ("docs/reference/cli.md", "exit-codes"): reference.exit_codes,

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from phalanx.config import parse
 from phalanx.learning.schema import schema_of
+from phalanx.redteam.scenario import Scenario
 from tests.docs.page import ROOT, Block, blocks, pages
 
 STEPS = {str(path.relative_to(ROOT)): blocks(path.read_text(encoding="utf-8")) for path in pages()}
@@ -61,7 +63,12 @@ def test_every_configuration_and_schema_that_a_page_shows_is_accepted() -> None:
     assert shown
     for block in shown:
         schema = any(word.endswith("schema.toml") for word in block.info)
-        (schema_of if schema else parse)(tomllib.loads(block.body))
+        read = schema_of if schema else _scenario if "redteam" in block.info else parse
+        read(tomllib.loads(block.body))
+
+
+def _scenario(held: dict[str, Any]) -> Scenario:
+    return Scenario(**held)
 
 
 def test_every_example_is_listed() -> None:

@@ -42,7 +42,10 @@ _ANYTHING = 0.7  # a correlation that chance must not reach, or a recording says
 
 
 def _recording(lab: Lab, setting: Setting) -> Probed:
-    """How much of the updates is in what was recorded of them, beside random bytes of the same length."""
+    """How much of the updates is in what was recorded of them, beside random bytes of the same length.
+
+    Sealing draws the system's entropy, so the figures of sealed messages are never the same twice.
+    """
     scene = scene_of(lab, setting, ROUNDS)
     if isinstance(scene, str):
         return Probed(unavailable=scene)
@@ -130,7 +133,7 @@ def _of_another_run(scene: Scene) -> Sequence[Try]:
 
     def trick(forger: Forger) -> Courier:
         old = iter(sent)
-        return Against(scene.victim, couriers.with_added(lambda member, envelope: ((member, next(old)),)))
+        return Against(scene.victim, couriers.with_added(lambda member, envelope: ((member, next(old, b"")),)))
 
     return (Try(words="the message of another run", trick=trick),)
 
@@ -144,9 +147,7 @@ def _reorderings(scene: Scene) -> Sequence[Try]:
             Try(words=f"the first held back until {by} later", trick=held, lost=(victim, Only(0))),
             Try(words=f"each in the place of the one {by} later", trick=late, lost=(victim, couriers.always)),
         ]
-    if (
-        len(set(map(len, scene.honest.sent.values()))) == 1
-    ):  # everybody sends in every round, so that it is known who is last
+    if len({len(sent) for sent in scene.honest.sent.values()}) == 1:  # all send in each round: it is known who is last
         members = len(scene.honest.sent)
         tries.append(Try(words="the last first", trick=lambda forger: Backwards(members), named=False))
     return tries

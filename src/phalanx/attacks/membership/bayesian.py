@@ -25,7 +25,8 @@ def student(phi: F64, shadows: Shadows, strength: float = PRIOR_STRENGTH) -> F64
     """
     if not strength > 0:
         raise ValueError(f"the prior's strength must be above 0, got {strength!r}")
-    return _log_predictive(phi, shadows.trained(), strength) - _log_predictive(phi, shadows.outside(), strength)
+    inside, outside = shadows.sides()
+    return _log_predictive(phi, inside, strength) - _log_predictive(phi, outside, strength)
 
 
 def _log_predictive(phi: F64, side: Moments, strength: float) -> F64:

@@ -20,7 +20,7 @@ def lira_online(phi: F64, shadows: Shadows, fewest: int = OWN_VARIANCE) -> F64:
 
     `fewest` shadows on a side give an example a variance of its own. Raises ValueError where one side has no shadows.
     """
-    inside, outside = shadows.trained(), shadows.outside()
+    inside, outside = shadows.sides()
     return _log_normal(phi, inside.mean, inside.variance(fewest)) - _log_normal(
         phi, outside.mean, outside.variance(fewest)
     )

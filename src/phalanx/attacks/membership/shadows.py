@@ -7,7 +7,7 @@ were trained on an example and those that were not.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,8 @@ _LEAST_VARIANCE = 1e-12
 class Moments:
     """Of φ over the shadows on one side, by example (n,): how many, their mean, their squared distances from it.
 
-    `pooled`: the variance around the examples' own means, all examples together. A mean without any shadow is filled
-    in by `Shadows`.
+    `pooled`: the variance around the examples' own means, all examples together. Without any shadow a mean is 0 until
+    it is `filled`.
     """
 
     count: F64
@@ -36,6 +36,10 @@ class Moments:
         own = self.squares / np.maximum(self.count - 1, 1)
         trusted = self.count >= max(fewest, 2)
         return np.maximum(np.where(trusted, own, self.pooled), _LEAST_VARIANCE)
+
+    def filled(self, mean: F64) -> Moments:
+        """With `mean` where no shadow gives one."""
+        return replace(self, mean=np.where(self.count == 0, mean, self.mean))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +65,24 @@ class Shadows:
         others = np.arange(len(self.phi)) != model
         return Shadows(self.phi[others], self.inside[others])
 
+    def sides(self) -> tuple[Moments, Moments]:
+        """IN and OUT. Of an example without a shadow on one side, that mean is the other one, moved by what training
+        adds to the examples that have both: where none has, what it adds on the whole.
+
+        Raises ValueError where one side of all examples is empty.
+        """
+        inside, outside = _moments(self.phi, self.inside), _moments(self.phi, ~self.inside)
+        for side, word in ((inside, "in"), (outside, "out of")):
+            if not side.count.any():
+                raise ValueError(f"no example is {word} the training of any shadow model, and that is compared")
+        both = (inside.count > 0) & (outside.count > 0)
+        added = (inside.mean - outside.mean)[both] if both.any() else self.phi[self.inside] - self.phi[~self.inside].mean()
+        return inside.filled(outside.mean + added.mean()), outside.filled(inside.mean - added.mean())
+
     def outside(self) -> Moments:
-        """OUT. An example that every shadow was trained on has their mean, less what training adds on average."""
-        moments = _moments(self.phi, ~self.inside)
-        return _filled(moments, self.phi.mean(axis=0) - self._shift()) if (moments.count == 0).any() else moments
-
-    def trained(self) -> Moments:
-        """IN. An example that no shadow was trained on has their mean and what training adds on average."""
-        moments = _moments(self.phi, self.inside)
-        return _filled(moments, self.phi.mean(axis=0) + self._shift()) if (moments.count == 0).any() else moments
-
-    def _shift(self) -> float:
-        """How much higher φ is, on average, for what a model was trained on."""
-        if self.inside.all() or not self.inside.any():
-            side = "some" if self.inside.all() else "none"
-            raise ValueError(
-                f"{side} of the examples have no shadow model on one side, and there is none to learn from"
-            )
-        return float(self.phi[self.inside].mean() - self.phi[~self.inside].mean())
+        """OUT alone, which needs no shadow on the other side unless an example has none on this one."""
+        found = _moments(self.phi, ~self.inside)
+        return found if found.count.all() else self.sides()[1]
 
 
 def leave_one_out(models: Shadows, attack: Callable[[F64, Shadows], F64]) -> F64:
@@ -98,7 +102,3 @@ def _moments(phi: F64, side: Bools) -> Moments:
     values = phi[side]
     spread = squares.sum() / freedom if freedom else (values.var() if values.size else 1.0)  # of one shadow: all of it
     return Moments(count, mean, squares, max(float(spread), _LEAST_VARIANCE))
-
-
-def _filled(moments: Moments, mean: F64) -> Moments:
-    return Moments(moments.count, np.where(moments.count == 0, mean, moments.mean), moments.squares, moments.pooled)
