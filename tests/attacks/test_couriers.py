@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickletools
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,8 +16,6 @@ from phalanx.attacks.eavesdropping import most_alike
 from phalanx.attacks.malformed import PICKLE, Malformed, cases
 from phalanx.types import F32, MemberId, Reason
 from tests.channel.parties import ALICE, BOB, LAYOUT, receive, sealed
-
-Place4 = st.integers(min_value=0, max_value=len(sealed(ALICE)) - 1)
 
 
 def message(name: str, body: bytes) -> bytes:
@@ -109,7 +108,7 @@ def test_readdressed_replaces_the_sender_and_leaves_the_body() -> None:
 # ------------------------------------------------------------------------------------- what becomes of honest envelopes
 
 
-@given(at=Place4, mask=st.integers(min_value=1, max_value=255))
+@given(at=st.integers(min_value=0, max_value=len(sealed(ALICE)) - 1), mask=st.integers(min_value=1, max_value=255))
 def test_a_flip_of_any_bits_of_any_byte_of_an_envelope_is_refused(at: int, mask: int) -> None:
     opened, refused = receive((ALICE, couriers.flipped(sealed(ALICE), at, mask)))
     assert opened == []
@@ -176,8 +175,6 @@ def test_a_case_in_the_numbers_is_one_for_raw_float32_too() -> None:
 
 
 def test_the_pickle_is_one_that_would_run_something() -> None:
-    import pickletools
-
     assert [opcode.name for opcode, _, _ in pickletools.genops(PICKLE)][-2:] == ["REDUCE", "STOP"]
 
 
@@ -206,7 +203,7 @@ def test_an_update_in_clear_is_found_wherever_it_begins(before: int) -> None:
 
 
 def test_half_an_update_in_clear_is_half_learned() -> None:
-    """The twin of sealing: what hides every second value only leaves a correlation of √½."""
+    """What hides every second value only leaves half of the correlation."""
     rng = np.random.default_rng(0)
     hidden = []
     for one in updates(1000):

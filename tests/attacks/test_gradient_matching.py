@@ -22,7 +22,9 @@ use_threads(1)
 def smooth(width: int = 24) -> nn.Module:
     """Sigmoids, weights uniform in ±0.5, as in DLG."""
     torch.manual_seed(0)
-    module = nn.Sequential(nn.Linear(64, width), nn.Sigmoid(), nn.Linear(width, width), nn.Sigmoid(), nn.Linear(width, 10))
+    module = nn.Sequential(
+        nn.Linear(64, width), nn.Sigmoid(), nn.Linear(width, width), nn.Sigmoid(), nn.Linear(width, 10)
+    )
     for parameter in module.parameters():
         nn.init.uniform_(parameter, -0.5, 0.5)
     return module
@@ -101,9 +103,7 @@ def test_clip_and_noise_of_a_hundredth_leave_less_than_the_mean_image(row: int, 
     seen = observed(SMOOTH, federation, row, privacy)
     mean = psnr(image(federation, row), federation.split.x_test.mean(axis=0))
     for distance in (squared, angle):
-        found = deep_leakage(
-            seen, distance=distance, iterations=200, restarts=1, rng=np.random.default_rng(row)
-        )
+        found = deep_leakage(seen, distance=distance, iterations=200, restarts=1, rng=np.random.default_rng(row))
         assert psnr(image(federation, row), found.x[0]) < mean + 1
     found = inverting_gradients(seen, iterations=200, rng=np.random.default_rng(row))
     assert psnr(image(federation, row), found.x[0]) < mean + 1

@@ -9,8 +9,10 @@ from phalanx.attacks import psnr, reconstruct
 from phalanx.attacks.leakage import FirstLayer, Reconstruction, candidates, find_first_layer
 from phalanx.learning.adapters.torch_module import torch_model
 from phalanx.learning.data import MemberData
-from phalanx.learning.layout import unflatten
+from phalanx.learning.descent import Descent
+from phalanx.learning.layout import flatten, unflatten
 from phalanx.learning.models import small_network, softmax_regression
+from phalanx.learning.trainer import LocalTrainer
 from phalanx.types import F32, ExamplePrivacy, TrainTask
 from tests.attacks.conftest import Federation, honest
 
@@ -43,7 +45,7 @@ def test_an_update_without_bias_movement_tells_nothing() -> None:
         reconstruct(np.ones((10, 64), np.float32), np.zeros(10, np.float32))
 
 
-# ------------------------------------------------------------------------------------------------------ several examples
+# ----------------------------------------------------------------------------------------------------- several examples
 
 RELU = torch_model(lambda: small_network(64, 100, 10, seed=0), 10)
 SOFTMAX = torch_model(lambda: softmax_regression(64, 10), 10)
@@ -78,10 +80,31 @@ def test_images_whose_label_nobody_else_has_are_read_exactly_out_of_a_softmax_re
 def test_the_fit_to_all_rows_is_better_than_one_ratio_under_noise() -> None:
     rng = np.random.default_rng(0)
     x, errors = rng.random(64), rng.normal(size=100)
-    weight = np.outer(errors, x) + rng.normal(0, 0.3, (100, 64))
-    bias = errors + rng.normal(0, 0.3, 100)
-    fit = candidates(weight.astype(np.float32), bias.astype(np.float32))[0]
+    weight = (np.outer(errors, x) + rng.normal(0, 0.3, (100, 64))).astype(np.float32)
+    bias = (errors + rng.normal(0, 0.3, 100)).astype(np.float32)
+    fit = candidates(weight, bias)[0]
     assert psnr(x.astype(np.float32), fit) > psnr(x.astype(np.float32), reconstruct(weight, bias).x) + 3
+
+
+def test_a_little_noise_is_no_defence_and_noise_as_large_as_the_clip_is(federation: Federation) -> None:
+    """One ratio ends at s = 1e-2 (robust-aggregation.md 14.6); the fit to a hundred rows sees through it."""
+    data, average = federation.data[0], federation.split.x_test.mean(axis=0)
+    gains = {}
+    for noise in (0.01, 1.0):
+        privacy = ExamplePrivacy(1.0, noise, 1, epsilon=8, delta=1e-5)
+        gains[noise] = [fitted(federation, row, privacy) - psnr(data.x_train[row], average) for row in range(10)]
+    assert float(np.mean(gains[0.01])) > 3
+    assert max(gains[1.0]) < 1
+
+
+def fitted(federation: Federation, row: int, privacy: ExamplePrivacy) -> float:
+    """PSNR of the fit to all rows of one image's update as it is sent."""
+    data = federation.data[0]
+    one = MemberData(data.x_train[[row]], data.y_train[[row]], data.x_held, data.y_held, data.classes)
+    trainer = LocalTrainer(RELU, one, Descent(learning_rate=1.0))
+    start = flatten(RELU.initial_model(), trainer.layout)
+    update = unflatten(trainer.train(start, TrainTask(row, privacy, b"k" * 32), None).delta, trainer.layout)
+    return psnr(one.x_train[0], np.clip(candidates(update["0.weight"], update["0.bias"])[0], 0, 1))
 
 
 @pytest.mark.parametrize("rows_first", [True, False])
@@ -101,7 +124,9 @@ def test_the_first_layer_is_found_by_what_it_gives_back_and_not_by_its_name(rows
 def test_a_solver_with_a_penalty_gives_the_direction_away_and_the_scale_is_tried() -> None:
     rng = np.random.default_rng(0)
     toys = rng.random((4, 5)).astype(np.float32)
-    updates = [{"w": s * toy[None], "b": np.ones(1, np.float32)} for toy, s in zip(toys, (0.5, 0.6, 0.8, 0.7), strict=True)]
+    updates = [
+        {"w": s * toy[None], "b": np.ones(1, np.float32)} for toy, s in zip(toys, (0.5, 0.6, 0.8, 0.7), strict=True)
+    ]
     layer = find_first_layer(updates, toys)
     assert layer is not None
     assert (min(layer.scales), max(layer.scales)) == pytest.approx((1.25, 2.0))

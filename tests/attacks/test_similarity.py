@@ -25,7 +25,8 @@ def made(height: int, width: int, kind: str) -> F32:
         "e": (i + j) / 9,
         "f": (i * j) % 4 / 3,
     }
-    return values[kind].astype(np.float32)
+    found: F32 = values[kind].astype(np.float32)
+    return found
 
 
 # skimage.metrics.structural_similarity 0.26.0 (data_range=1; of the smallest image win_size=5), computed once.

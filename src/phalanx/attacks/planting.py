@@ -5,7 +5,7 @@ x is the model of the round, x_bad one that was trained from it on planted data.
 | attack                | the row                                                   | source                           |
 |-----------------------|-----------------------------------------------------------|----------------------------------|
 | `replacement`         | (n/f)·(x_bad - x)                                         | Bagdasaryan et al., AISTATS 2020 |
-| `constrain_and_scale` | with a pull to the honest model, at the honest length     | the same, section 4.3            |
+| `constrain_and_scale` | with a pull to the honest model, at twice its length      | the same, section 4.3            |
 | `projected`           | each step projected into a ball around x                  | Wang et al., NeurIPS 2020, PGD   |
 | `neurotoxin`          | away from the coordinates that honest members move most   | Zhang et al., ICML 2022          |
 | `tuned_backdoor`      | the way to x_bad, as long as the rule takes most of       | as `updates.tuned`               |
@@ -19,9 +19,10 @@ from phalanx.attacks.updates import tuned
 from phalanx.attacks.view import View
 from phalanx.types import F32, F64
 
-ROUNDS = 8  # of training on planted data: enough for the trigger to take
-PULL = 0.2  # of the way back to the honest model after each of them: the share of the penalty for standing out
-SPARED = 0.1  # of the coordinates, which the last step of the model moved most
+ROUNDS = 10  # of training on planted data: enough for the trigger to take
+LENGTH = 2.0  # honest lengths of what hides: under a plain mean one length of three members in ten is too little
+PULL = 0.1  # of the way back to the honest model after each of them: the share of the penalty for standing out
+SPARED = 0.05  # of the coordinates, which the last step of the model moved most
 
 
 def planted(view: View) -> F32:
@@ -35,7 +36,7 @@ def replacement(view: View) -> F32:
 
 
 def constrain_and_scale(view: View) -> F32:
-    """Trained for the trigger and for looking honest, then brought to the honest length.
+    """Trained for the trigger and for looking honest, then brought to twice the honest length.
 
     The penalty for standing out is the squared distance to the honest model, whose gradient is this pull.
     """
@@ -43,14 +44,14 @@ def constrain_and_scale(view: View) -> F32:
     for _ in range(ROUNDS):
         at = at + view.trained(starts=at)
         at -= np.float32(PULL) * (at - (view.model + view.own))
-    return _at_length(at - view.model, view.length())
+    return _at_length(at - view.model, LENGTH * view.length())
 
 
 def projected(view: View) -> F32:
-    """Projected gradient descent: after each round of training back into the ball of the honest length around x."""
+    """Projected gradient descent: after each round back into a ball of twice the honest length around x."""
     delta = np.zeros((view.f, view.model.size), np.float32)
     for _ in range(ROUNDS):
-        delta = _within(delta + view.trained(starts=view.model + delta), view.length())
+        delta = _within(delta + view.trained(starts=view.model + delta), LENGTH * view.length())
     return delta
 
 
@@ -63,7 +64,7 @@ def neurotoxin(view: View) -> F32:
     delta = np.zeros((view.f, view.model.size), np.float32)
     for _ in range(ROUNDS):
         delta = (delta + view.trained(starts=view.model + delta)) * kept
-    return _within(delta, 2 * view.length())
+    return _within(delta, 2 * LENGTH * view.length())
 
 
 def tuned_backdoor(view: View) -> F32:
@@ -72,8 +73,8 @@ def tuned_backdoor(view: View) -> F32:
 
 
 def matched(view: View) -> F32:
-    """The direction to x_bad at the length of an honest update."""
-    return _at_length(planted(view), view.length())
+    """The direction to x_bad at twice the length of an honest update."""
+    return _at_length(planted(view), LENGTH * view.length())
 
 
 def _at_length(rows: F32, length: float) -> F32:

@@ -70,7 +70,7 @@ def imprint_model(features: int, classes: int, bins: Bins) -> Model:
         classes=classes,
         initial_model=lambda: {name: value.copy() for name, value in start.items()},
         predict=lambda model, x: _forward(model, x)[2].argmax(axis=1),
-        per_example_gradients=_gradients,
+        gradient=_gradient,
         logits=lambda model, x: _forward(model, x)[2],
     )
 
@@ -81,18 +81,15 @@ def _forward(model: Tensors, x: Array) -> tuple[F32, F32, F32]:
     return flat, hidden, hidden @ model[HEAD].T + model[HEAD_BIAS]
 
 
-def _gradients(model: Tensors, x: Array, y: Labels) -> Tensors:
+def _gradient(model: Tensors, x: Array, y: Labels) -> Tensors:
+    """Of the mean cross-entropy."""
     flat, hidden, logits = _forward(model, x)
     odds = np.exp(logits - logits.max(axis=1, keepdims=True))
     error = odds / odds.sum(axis=1, keepdims=True)
     error[np.arange(len(y)), y] -= 1
+    error /= np.float32(len(y))
     back = (error @ model[HEAD]) * (hidden > 0)
-    return {
-        WEIGHT: back[:, :, None] * flat[:, None, :],
-        BIAS: back,
-        HEAD: error[:, :, None] * hidden[:, None, :],
-        HEAD_BIAS: error,
-    }
+    return {WEIGHT: back.T @ flat, BIAS: back.sum(axis=0), HEAD: error.T @ hidden, HEAD_BIAS: error.sum(axis=0)}
 
 
 def read_imprint(weight: F32, bias: F32) -> F32:
@@ -108,8 +105,8 @@ def read_imprint(weight: F32, bias: F32) -> F32:
 def write_imprint(tensors: Mapping[str, F32], first: FirstLayer, bins: Bins) -> dict[str, F32]:
     """`tensors` with an imprint in their first layer (k rows), everything that reads it the same for all rows.
 
-    A tensor reads the layer if it has a single axis of k and is no part of it; of such a one the mean along that axis
-    takes the place of each entry. Whether that does it is for the attacker to try on inputs of its own.
+    A tensor reads the layer if it has a single axis of k and is no part of it; of such a one the slice of largest norm
+    along that axis takes the place of all. Whether that does it is for the attacker to try on inputs of its own.
     """
     k = len(bins.thresholds)
     written = {name: value.copy() for name, value in tensors.items()}
@@ -122,7 +119,7 @@ def write_imprint(tensors: Mapping[str, F32], first: FirstLayer, bins: Bins) -> 
 
 
 def _loudest(value: F32, axis: int) -> F32:
-    """The slice of the largest norm: a mean over many random ones would be nearly nothing."""
+    """The slice of the largest norm: the mean of many random ones would be nearly nothing."""
     slices = np.moveaxis(value, axis, 0)
     norms = np.linalg.norm(slices.reshape(len(slices), -1), axis=1)
     return np.expand_dims(slices[int(norms.argmax())], axis)

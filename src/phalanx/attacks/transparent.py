@@ -11,10 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 from torch import nn
 
 from phalanx.attacks.leakage import FirstLayer
 from phalanx.types import F32
+
+Places = npt.NDArray[np.int64]  # (p,): which feature is which pixel
 
 _PASSING = (nn.ReLU, nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout)
 
@@ -63,7 +66,7 @@ def _picking(layer: nn.Conv2d, kept: int) -> F32 | None:
     return weight
 
 
-def find_pixels(features: F32, toys: F32, lowest: float) -> np.ndarray[tuple[int], np.dtype[np.int64]] | None:
+def find_pixels(features: F32, toys: F32, lowest: float) -> Places | None:
     """(p,): which feature is which pixel, from what transparent convolutions made (t, q) of `toys` (t, p).
 
     None if a pixel is not found among the features: then some did not get through.
@@ -77,6 +80,6 @@ def find_pixels(features: F32, toys: F32, lowest: float) -> np.ndarray[tuple[int
     return found if float(errors.max()) <= 1e-3 * float(lifted.max()) else None
 
 
-def pixels_of(features: F32, places: np.ndarray[tuple[int], np.dtype[np.int64]], lowest: float) -> F32:
+def pixels_of(features: F32, places: Places, lowest: float) -> F32:
     """Images (n, p) from features (n, q)."""
     return (features[:, places] + lowest).astype(np.float32)

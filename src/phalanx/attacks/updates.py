@@ -64,7 +64,7 @@ def colluding(name: str) -> Craft:
     """The attack of that name in `collude`, its parameters the worst against the deployed rule in this round."""
 
     def craft(view: View) -> F32:
-        if not view.honest.any():  # nothing moves: there is no direction to attack in
+        if _is_over(view):
             return view.own
         if name == "fang-krum" and isinstance(view.rule.rule, CoordinateRule):
             raise NotAvailable(f"not available: it is against rules that take whole rows, and {view.rule} takes none")
@@ -81,7 +81,7 @@ def fang_trim(view: View) -> F32:
 
 def best_response(view: View) -> F32:
     """Of all attacks that `worst_case` knows, the one that turns the aggregate most against the honest mean."""
-    if not view.honest.any() or not view.honest.sum(axis=0, dtype=np.float64).any():
+    if _is_over(view) or not view.honest.sum(axis=0, dtype=np.float64).any():
         return view.own
     return every_attack(view.rule, view.honest, view.f, objective="progress")[0].row
 
@@ -92,8 +92,8 @@ def tuned(view: View, direction: F32) -> F32:
     White box: the attackers see the honest rows, and try each length on the real rule before they send one.
     """
     unit = _unit(direction)
-    if not unit.any():
-        return np.zeros_like(view.model)
+    if _is_over(view) or not (np.isfinite(unit).all() and unit.any()):
+        return view.own.mean(axis=0)
     length = float(np.median(np.linalg.norm(view.honest.astype(np.float64), axis=1)))
     candidates = [(length * times * unit).astype(np.float32) for times in LENGTHS]
     gained = [float(_answer(view, row).astype(np.float64) @ unit) for row in candidates]
@@ -106,6 +106,8 @@ def off_centre(view: View) -> F32:
     Clipping cuts a row's length as seen from the centre and never its direction: what it lets in is the same each round
     and adds up. The angle is 90°, the reference point and the length those that turn the aggregate most against μ.
     """
+    if _is_over(view):
+        return view.own
     mean = view.honest.mean(axis=0, dtype=np.float64)
     around = view.honest.astype(np.float64).std(axis=0)
     across = -np.sign(mean) * around
@@ -119,6 +121,11 @@ def off_centre(view: View) -> F32:
         for times in (0.5, 1.0, 2.0, 5.0, 10.0)
     ]
     return rows[_least([float(_answer(view, row).astype(np.float64) @ mean) for row in rows])]
+
+
+def _is_over(view: View) -> bool:
+    """Whether there is nothing left to attack: honest updates that are zero, or no numbers since the model is none."""
+    return not view.honest.any() or not np.isfinite(view.honest).all()
 
 
 def _answer(view: View, row: F32) -> F32:

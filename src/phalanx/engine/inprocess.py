@@ -476,7 +476,7 @@ class _CoordinatorHands:
                 self._asked = {}
             member = min(self._sent)
             for whole in self._engine.delivered(member, self._sent.pop(member)):
-                answer = replace(whole, envelope=whole.envelope[: limit + 1])
+                answer = Answer(whole.sender, whole.envelope[: limit + 1], whole.declined)
                 if answer in self._known:
                     self._known.remove(answer)
                 else:

@@ -107,14 +107,14 @@ def _central(first: LocalTrainer, start: F32, rounds: int, pool: Pool, inside: B
     steps = replace(first.settings, prox=0.0, scaffold=False)
     if steps.batch_size:
         steps = replace(steps, local_steps=steps.local_steps * len(pool.members))
-    trainers = [first.with_data(pool.data(chosen)).with_settings(steps) for chosen in inside]
-    models = [start] * len(trainers)
-    states: list[F32 | None] = [None] * len(trainers)
-    for number in range(1, rounds + 1):
-        each = zip(trainers, models, states, strict=True)
-        done = train_together([Job(trainer, here, TrainTask(number, None), state) for trainer, here, state in each])
-        models = [_moved(here, one.delta) for here, one in zip(models, done, strict=True)]
-        states = [one.state for one in done]
+    models = []
+    for chosen in inside:
+        trainer = first.with_data(pool.data(chosen)).with_settings(steps)
+        model, state = start, None
+        for number in range(1, rounds + 1):
+            done = trainer.train(model, TrainTask(number, None), state)
+            model, state = _moved(model, done.delta), done.state
+        models.append(model)
     return np.stack(models)
 
 

@@ -22,7 +22,7 @@ from phalanx.redteam.plan import quiet
 from phalanx.redteam.result import Figure, Judged, Verdict
 
 Outcomes = Mapping[Cell, Outcome]
-_UNDEFENDED = (NONE, "trusting-gate", "central")
+CENTRAL = "central"  # all data in one place: nothing defends there either
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -103,7 +103,7 @@ def _card(bench: Bench, group: Group) -> Card:
 
 def _verdict(bench: Bench, group: Group, figure: Figure | None, sound: Sequence[Outcome]) -> tuple[Verdict, str]:
     goal = _card(bench, group).goal
-    if group.defence == _undefended(bench, group):
+    if group.defence in (_undefended(bench, group), CENTRAL):
         reached = _figure(bench, group.attack, goal.measure, sound)
         return ("works", "") if reached is not None and reached.value >= goal.met else ("invalid test", "")
     if figure is None:
@@ -119,7 +119,7 @@ def _undefended(bench: Bench, group: Group) -> str:
     attack = bench.known.training.get(group.attack)
     if attack is not None:
         return attack.undefended
-    return NONE if NONE in bench.known.probes[group.attack].settings else "central"
+    return NONE if NONE in bench.known.probes[group.attack].settings else CENTRAL
 
 
 def _works(bench: Bench, group: Group) -> bool:

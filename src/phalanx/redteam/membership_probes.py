@@ -188,7 +188,7 @@ def _runs_and_examples(lab: Lab, pool: Pool, cost: int) -> tuple[int, Integers]:
     """How many runs, and which examples (n,) they are asked about."""
     most = int(np.clip(_GRADIENT_WORK / (cost * lab.settings.run.rounds), 1, _CANDIDATES))
     some = np.sort(lab.rng("membership", "candidates").permutation(len(pool.y))[:most])
-    return max(1, round(most / len(some))), some
+    return int(np.clip(round(most / len(some)), 1, SHADOWS)), some
 
 
 def _evidence(trainer: LocalTrainer, seen: Seen, pool: Pool, some: Integers) -> F64:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from phalanx.admission import Roster
 from phalanx.attacks.couriers import Courier, Delivery, honest
 from phalanx.attacks.malformed import Malformed
 from phalanx.canonical import decode, digest, encode, model_digest
@@ -24,8 +25,7 @@ from phalanx.config import Settings, parse
 from phalanx.engine.assemble import Stores, assemble, lab_edges
 from phalanx.engine.inprocess import COORDINATOR, InProcess
 from phalanx.entropy import system_entropy
-from phalanx.errors import GateRefusal, PhalanxError, PolicyError, QuorumError
-from phalanx.federation.module import users_code
+from phalanx.errors import PhalanxError, QuorumError
 from phalanx.redteam.lab import Lab
 from phalanx.redteam.naive_wire import STEER
 from phalanx.redteam.remembering import Remembering
@@ -198,7 +198,7 @@ class SealedWire:
         return cls(lab, Remembering(lab.trainers()), shortened(lab.settings, rounds))
 
     def play(self, trick: Trick) -> Played:
-        """See `Wire`. Raises nothing of what ends a run early."""
+        """See `Wire`. Raises nothing that ends a run early."""
         return self._played(trick)[0]
 
     def orders_obeyed(self, tries: int) -> int:
@@ -232,12 +232,11 @@ class SealedWire:
             models.append(standing.model.tobytes())
 
         engine.courier, engine.observe = carry, observe
-        ended = ""
+        start, ended, crashed = self.lab.start(self.training.trainers), "", False
         try:
-            with users_code("the model"):
-                engine.run(self.lab.start(self.training.trainers))
-        except (GateRefusal, PolicyError, QuorumError) as error:
-            ended = f"{type(error).__name__}: {error.message}"
+            engine.run(start)
+        except Exception as error:  # a message that raises what nobody expected is what is looked for here
+            ended, crashed = f"{type(error).__name__}: {error}", not isinstance(error, PhalanxError)
         records = engine.records()
         played = Played(
             models=tuple(models),
@@ -248,6 +247,7 @@ class SealedWire:
             kept=tap.kept,
             inside=inside,
             ended=ended,
+            crashed=crashed,
         )
         return played, engine, tap
 
@@ -277,11 +277,12 @@ class SealedWire:
         )
         tap = Tap(engine)
         engine.watch, engine.train_together = tap.watch, self.training
-        if self.revoked:
-            roster = engine.plan.roster
-            members = tuple(replace(one, revoked=one.id in self.revoked) for one in roster.members)
-            engine.plan = replace(engine.plan, roster=replace(roster, members=members))
+        engine.plan = replace(engine.plan, roster=_revoking(engine.plan.roster, self.revoked))
         return engine, tap
+
+
+def _revoking(roster: Roster, revoked: frozenset[MemberId]) -> Roster:
+    return replace(roster, members=tuple(replace(one, revoked=one.id in revoked) for one in roster.members))
 
 
 def _refused(record: RoundRecord) -> tuple[Refusal, ...]:

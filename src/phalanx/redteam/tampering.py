@@ -76,7 +76,12 @@ class Scene:
         return self._without[loss]
 
     def changed(self, one: Try, played: Played) -> bool:
-        """Whether it ended otherwise than an honest run, and than one with such losses, and than what is allowed."""
+        """Whether it ended otherwise than an honest run, and than one with such losses, and than what is allowed.
+
+        What a message crashes is changed, too: whoever resumes such a run is sent it again.
+        """
+        if played.crashed:
+            return True
         references = [self.honest]
         if one.lost is not None:
             references.append(self.without(one.lost))
@@ -105,7 +110,7 @@ def scene_of(lab: Lab, setting: Setting, rounds: int) -> Scene | str:
     """The scene, or why nothing can be tried here."""
     wire: Wire = SealedWire.of(lab, rounds) if setting == "yours" else NaiveWire.of(lab, rounds)
     honest = wire.play(lambda forger: couriers.honest)
-    if not honest.models:
+    if honest.crashed or not honest.models:
         return f"a run that nobody attacks comes to nothing: {honest.ended}"
     if len(honest.sent) < 2:
         return "it takes two members, one to be attacked and one to attack"

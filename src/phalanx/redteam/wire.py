@@ -41,7 +41,7 @@ class Played:
     `refused` are the reasons in the run's records, `sent` the lengths of each member's messages. `tampered` counts
     deliveries that are not what a member had sent just then, or are a second copy of it. `kept` are bytes that the
     receiver had taken in before it looked at them. `inside` has the update (little-endian float32) in each envelope
-    that held one. `ended` says why the run ended early.
+    that held one. `ended` says why the run ended early; `crashed` if by an error that is not one of ours.
     """
 
     models: tuple[bytes, ...]
@@ -52,6 +52,7 @@ class Played:
     kept: int
     inside: Mapping[bytes, bytes] = field(repr=False)
     ended: str
+    crashed: bool = False
 
     def same_as(self, other: Played) -> bool:
         """Whether every model is the other's of the same round. A run that ended early has fewer."""

@@ -10,7 +10,8 @@ import pytest
 from phalanx.attacks.membership import confidence
 from phalanx.attacks.membership.confidence import of_logits, of_residual
 from phalanx.learning.adapters.torch_module import torch_model
-from phalanx.learning.contract import Model
+from phalanx.learning.contract import Model, Tensors
+from phalanx.learning.data import Array, Labels
 from phalanx.learning.models import small_network
 from phalanx.types import F64
 
@@ -56,7 +57,7 @@ def test_a_model_without_scores_is_read_from_its_last_layers_gradient() -> None:
 def test_a_gradient_of_another_kind_is_not_mistaken_for_it() -> None:
     """The hinge loss: rows sum to 0 and have the shape, but half of a margin is no probability."""
 
-    def hinge(model: object, x: object, y: np.ndarray) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+    def hinge(model: Tensors, x: Array, y: Labels) -> Tensors:
         rows = np.full((len(y), 4), 0.5)
         rows[np.arange(len(y)), y] = -1.5
         return {"bias": rows}
@@ -69,7 +70,7 @@ def test_a_gradient_of_another_kind_is_not_mistaken_for_it() -> None:
 def test_a_long_list_of_examples_is_asked_in_parts() -> None:
     calls = []
 
-    def gradients(model: object, x: np.ndarray, y: np.ndarray) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+    def gradients(model: Tensors, x: Array, y: Labels) -> Tensors:
         calls.append(len(y))
         return {"bias": np.full((len(y), 2), 0.5) - np.eye(2)[y]}
 

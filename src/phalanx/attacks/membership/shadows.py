@@ -76,7 +76,9 @@ class Shadows:
             if not side.count.any():
                 raise ValueError(f"no example is {word} the training of any shadow model, and that is compared")
         both = (inside.count > 0) & (outside.count > 0)
-        added = (inside.mean - outside.mean)[both] if both.any() else self.phi[self.inside] - self.phi[~self.inside].mean()
+        added = (
+            (inside.mean - outside.mean)[both] if both.any() else self.phi[self.inside] - self.phi[~self.inside].mean()
+        )
         return inside.filled(outside.mean + added.mean()), outside.filled(inside.mean - added.mean())
 
     def outside(self) -> Moments:
