@@ -103,22 +103,22 @@ def test_model_replacement_makes_a_mean_take_the_backdoored_model_over() -> None
 
 
 @pytest.mark.parametrize("craft", [planting.constrain_and_scale, planting.matched])
-def test_what_hides_has_the_length_of_an_honest_update(craft: updates.Craft) -> None:
+def test_what_hides_has_twice_the_length_of_an_honest_update(craft: updates.Craft) -> None:
     seen = view()
-    assert np.allclose(np.linalg.norm(craft(seen), axis=1), seen.length(), rtol=1e-5)
+    assert np.allclose(np.linalg.norm(craft(seen), axis=1), 2 * seen.length(), rtol=1e-5)
 
 
-def test_projected_descent_stays_within_the_honest_length() -> None:
+def test_projected_descent_stays_within_twice_the_honest_length() -> None:
     seen = view()
-    assert (np.linalg.norm(planting.projected(seen), axis=1) <= seen.length() * (1 + 1e-5)).all()
+    assert (np.linalg.norm(planting.projected(seen), axis=1) <= 2 * seen.length() * (1 + 1e-5)).all()
 
 
-def test_neurotoxin_keeps_away_from_where_the_model_moved_most() -> None:
-    before = np.zeros(D, np.float32)
-    before[:4] = -10  # so that the last step was +10 there
-    rows = planting.neurotoxin(view(past=(before,)))
-    assert not rows[:, :4].any()
-    assert rows[:, 4:].any()
+def test_neurotoxin_keeps_away_from_where_honest_updates_move_most() -> None:
+    seen = view()
+    most = np.argsort(-np.abs(seen.own.mean(axis=0)))[: int(planting.SPARED * D)]
+    rows = planting.neurotoxin(seen)
+    assert not rows[:, most].any()
+    assert np.delete(rows, most, axis=1).any()
 
 
 # -------------------------------------------------------------------------------------------- time, identities, riders

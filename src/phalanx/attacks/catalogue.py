@@ -118,7 +118,7 @@ _DATA = (
             knowledge="black",
             goal=BACKDOOR,
             paper="Turner et al., arXiv:1912.02771",
-            does="Stamps only examples of the attackers' class, half blurred, so that the stamp is learned; boosted ×5.",
+            does="Stamps only examples of the attackers' class, half blurred so that it is learned; boosted ×5.",
         ),
         craft=updates.scaling(5.0),
         poison=plant_clean_label,

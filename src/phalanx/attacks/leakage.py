@@ -19,6 +19,7 @@ import numpy as np
 from phalanx.types import F32, F64
 
 _ROWS_IN_PAIRS = 64  # at most so many rows: 2,016 pairs
+_NUMBERS_IN_PAIRS = 1 << 24  # of their differences, in float64
 _SCALES = 33
 _NOTHING = 1e-6  # a bias that moved by less than this, of the one that moved most, is rounding
 _TOY_ERROR = 1e-2  # relative, of the toy input that a first layer has to give back
@@ -109,16 +110,16 @@ def _scales(layer: FirstLayer, updates: Sequence[Mapping[str, F32]], toys: F32) 
 def candidates(weight: F32, bias: F32, examples: int | None = None) -> F32:
     """(c, p): every input that the update of a first layer `weight` (k, p), `bias` (k,) may hold. c may be 0.
 
-    The least-squares fit of one input to all rows, which is best under noise; each row's ratio; and, of up to 64 rows,
-    the ratio of each two rows' difference. If the layer is also the last one, and these are its gradients of the mean
-    loss of so many `examples`: what is left of a row without its background. Nobody says which of them are inputs.
+    The least-squares fit of one input to all rows, first, which is best under noise; each row's ratio; and, of up to 64
+    rows, the ratio of each two rows' difference. If the layer is also the last one, and these are its gradients of the
+    mean loss of so many `examples`: what is left of a row without its background. Nobody says which ones are inputs.
     """
     w, b = weight.astype(np.float64), bias.astype(np.float64)
     if not np.abs(b).max(initial=0.0) > 0:
         return np.zeros((0, w.shape[1]), np.float32)
     found = [(b @ w / (b @ b))[None], ratios(w, b)]
-    if len(b) <= _ROWS_IN_PAIRS:
-        one, other = np.triu_indices(len(b), 1)
+    one, other = np.triu_indices(len(b), 1)
+    if len(b) <= _ROWS_IN_PAIRS and len(one) * w.shape[1] <= _NUMBERS_IN_PAIRS:
         found.append(ratios(w[one] - w[other], b[one] - b[other], largest=float(np.abs(b).max())))
         if examples is not None:
             found.append(_without_background(w, b, examples))

@@ -22,7 +22,7 @@ from phalanx.types import F32, F64
 ROUNDS = 10  # of training on planted data: enough for the trigger to take
 LENGTH = 2.0  # honest lengths of what hides: under a plain mean one length of three members in ten is too little
 PULL = 0.1  # of the way back to the honest model after each of them: the share of the penalty for standing out
-SPARED = 0.05  # of the coordinates, which the last step of the model moved most
+SPARED = 0.1  # of the coordinates: those that honest updates move most
 
 
 def planted(view: View) -> F32:
@@ -56,11 +56,14 @@ def projected(view: View) -> F32:
 
 
 def neurotoxin(view: View) -> F32:
-    """Only where the last step of the model was small, so that honest updates do not overwrite it soon."""
+    """Only where honest updates are small, so that they do not overwrite it soon.
+
+    The paper looks at the last step of the model, in which the attackers' own part is large; this at what the attackers
+    would honestly send.
+    """
     kept = np.ones(view.model.size, np.float32)
-    step = np.abs(view.last_step)
-    if step.any():
-        kept[np.argsort(-step, kind="stable")[: int(SPARED * step.size)]] = 0.0
+    moved = np.abs(view.own.mean(axis=0))
+    kept[np.argsort(-moved, kind="stable")[: int(SPARED * moved.size)]] = 0.0
     delta = np.zeros((view.f, view.model.size), np.float32)
     for _ in range(ROUNDS):
         delta = (delta + view.trained(starts=view.model + delta)) * kept

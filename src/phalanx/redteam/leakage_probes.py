@@ -6,6 +6,8 @@ of an embedding. Searches, a coordinator's special models and model inversion ha
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from phalanx.attacks.card import Goal
@@ -94,7 +96,8 @@ def _labels(lab: Lab, setting: Setting) -> Probed:
     overlap = [_overlap(exposed, tensor, one, confidence, rng) for one in batches]
     in_batches = (sum(found for found, _ in overlap), sum(len(one.y) for one in batches))
     blind = sum(none for _, none in overlap) / in_batches[1]
-    recovery, chance = right / len(ones), 1 / lab.classes
+    labels = len({int(one.y[0]) for one in ones})
+    recovery, chance = right / len(ones), 1 / labels
     return Probed(
         measures={
             "label_recovery": recovery,
@@ -105,7 +108,7 @@ def _labels(lab: Lab, setting: Setting) -> Probed:
         counts={"label_recovery": (right, len(ones)), "batch_label_recovery": in_batches},
         notes=(
             *how_trained(lab, exposed, setting),
-            f"{len(ones)} updates of one example, as many of each label as there are; chance is 1 in {lab.classes}",
+            f"{len(ones)} updates of one example, each label as often as the others; chance is 1 in {labels}",
             f"batches of {BATCH}: how many have each label; equal numbers of all would be {blind:.0%} right",
             f"read from {tensor.name}",
         ),
@@ -175,25 +178,28 @@ def _tokens(lab: Lab, setting: Setting) -> Probed:
     )
 
 
+@dataclass(frozen=True, slots=True)
 class _Found:
-    """The different tokens of a text that its update shows, and as many guesses at them."""
+    """The different tokens of a text, padding left out, and as many guesses at them."""
 
-    def __init__(self, true: Labels, guesses: Labels) -> None:
-        self.true, self.guesses = true, guesses[: len(true)]
+    true: Labels
+    guesses: Labels
 
     @property
     def right(self) -> int:
+        """How many."""
         return len(np.intersect1d(self.true, self.guesses))
 
     def rebuilt(self) -> Rebuilt:
+        """Both, to be looked at."""
         words = f"{self.right} of {len(self.true)} different tokens, in the order of their numbers"
         shown = (tuple(np.sort(ids).astype(float).tolist()) for ids in (self.true, self.guesses))
         return Rebuilt(next(shown), next(shown), (len(self.true),), words)
 
 
 def _found(exposed: Exposed, embedding: str, one: Victim, rng: np.random.Generator) -> _Found:
-    tokens = np.unique(one.x).astype(np.int64)
-    return _Found(tokens[tokens != 0], tokens_of(exposed.update(one.x, one.y, rng)[embedding]))
+    tokens = np.unique(one.x[one.x != 0]).astype(np.int64)
+    return _Found(tokens, tokens_of(exposed.update(one.x, one.y, rng)[embedding])[: len(tokens)])
 
 
 def _summed(found: list[_Found]) -> tuple[int, int]:
