@@ -8,7 +8,7 @@ import pytest
 from phalanx.aggregation import aggregate
 from phalanx.attacks import free_riding, identities, in_time, planting, updates
 from phalanx.attacks.catalogue import DEFAULT, TRAINING_ATTACKS
-from phalanx.attacks.training_attack import always, until_three_quarters
+from phalanx.attacks.training_attack import Craft, always, until_three_quarters
 from phalanx.attacks.view import NotVisible, Sight, View
 from phalanx.errors import NotAvailable
 from phalanx.redteam.known import attack
@@ -71,7 +71,7 @@ def test_the_best_response_is_no_weaker_than_any_attack_it_is_chosen_from(rule: 
 
 
 @pytest.mark.parametrize("craft", [updates.colluding("ipm"), updates.best_response, updates.off_centre])
-def test_where_nothing_moves_there_is_nothing_to_attack(craft: updates.Craft) -> None:
+def test_where_nothing_moves_there_is_nothing_to_attack(craft: Craft) -> None:
     still = view(honest=np.zeros((7, D), np.float32))
     assert not craft(still).any()
 
@@ -103,7 +103,7 @@ def test_model_replacement_makes_a_mean_take_the_backdoored_model_over() -> None
 
 
 @pytest.mark.parametrize("craft", [planting.constrain_and_scale, planting.matched])
-def test_what_hides_has_twice_the_length_of_an_honest_update(craft: updates.Craft) -> None:
+def test_what_hides_has_twice_the_length_of_an_honest_update(craft: Craft) -> None:
     seen = view()
     assert np.allclose(np.linalg.norm(craft(seen), axis=1), 2 * seen.length(), rtol=1e-5)
 
@@ -201,7 +201,8 @@ def test_a_strangers_attack_is_made_of_one_function() -> None:
     @attack(name="mine", title="Mine", goal="damage", knowledge="white", paper="ours")
     def half_back(seen: View) -> F32:
         """Half a step back."""
-        return np.float32(-0.5) * seen.honest.mean(axis=0)
+        mean: F32 = seen.honest.mean(axis=0)
+        return np.float32(-0.5) * mean
 
     assert half_back.card.does == "Half a step back."
     assert half_back.active is always

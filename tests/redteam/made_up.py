@@ -18,7 +18,13 @@ SEEDS = (0, 1, 2)
 
 
 def outcome(
-    attack: str, defence: str, wrong: Sequence[int] = (), *, seed: int = 0, hostile: int = 2, **measures: float
+    attack: str,
+    defence: str,
+    wrong: Sequence[int] = (),
+    measures: Mapping[str, float] | None = None,
+    *,
+    seed: int = 0,
+    hostile: int = 2,
 ) -> Outcome:
     """One in which the inputs `wrong` are misread. `backdoor` is the share of 300 triggered inputs."""
     cell = Cell(attack, defence, hostile, "natural", seed)
@@ -26,15 +32,16 @@ def outcome(
     right = np.ones(len(TRUTH), np.bool_)
     right[list(wrong)] = False
     counts = {"accuracy": (int(right.sum()), len(right))}
-    counts |= {f"class:{c}": (int(right[TRUTH == c].sum()), EACH) for c in range(CLASSES)}
+    counts |= {f"class:{c}": (int(right[c == TRUTH].sum()), EACH) for c in range(CLASSES)}
     own = {"accuracy": float(right.mean()), "best": float(right.mean()), "blocked": 0.0, "planned": 10.0}
     if attack == QUIET:
         own |= {"base:patch": 0.1}
     else:
         own |= {"source": 3.0, "target": 5.0, "active_rounds": 10.0, "rode": 1.0}
-    if "backdoor" in measures:
-        counts["backdoor"] = (round(300 * measures["backdoor"]), 300)
-    return Outcome(cell=cell, measures=own | measures, counts=counts, right=packed(right))
+    given = dict(measures or {})
+    if "backdoor" in given:
+        counts["backdoor"] = (round(300 * given["backdoor"]), 300)
+    return Outcome(cell=cell, measures=own | given, counts=counts, right=packed(right))
 
 
 def bench(outcomes: Sequence[Outcome], planned: Sequence[Cell] = ()) -> Bench:

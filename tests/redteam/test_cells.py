@@ -56,9 +56,7 @@ def test_a_sign_flip_ends_the_undefended_model_and_not_the_defended_one(lab: Lab
     assert quiet["yours"].measures["accuracy"] - defended.measures["accuracy"] < 0.1
 
 
-def test_a_replaced_model_holds_the_backdoor_which_accuracy_does_not_show(
-    lab: Lab, quiet: dict[str, Outcome]
-) -> None:
+def test_a_replaced_model_holds_the_backdoor_which_accuracy_does_not_show(lab: Lab, quiet: dict[str, Outcome]) -> None:
     outcome = played(lab, "model-replacement", "none")
     assert outcome.measures["backdoor"] > 0.95
     assert outcome.measures["accuracy"] > quiet["none"].measures["accuracy"] - 0.05
@@ -138,7 +136,8 @@ def test_an_attack_that_raises_is_no_defence(lab: Lab) -> None:
 def test_an_attack_that_looks_at_what_it_may_not_see_is_stopped(lab: Lab) -> None:
     @attack(name="nosy", title="Nosy", goal="damage", knowledge="grey", paper="ours")
     def nosy(view: View) -> F32:
-        return -view.honest.mean(axis=0)
+        mean: F32 = view.honest.mean(axis=0)
+        return -mean
 
     with pytest.raises(ConfigError, match="do not see the honest members' updates"):
         run_one(lab, nosy)

@@ -23,7 +23,7 @@ OF_SOURCE = [int(i) for i in np.flatnonzero(TRUTH == 3)[: EACH // 2]]
 
 
 def cells(attack: str, defence: str, wrong: Sequence[int] = (), **measures: float) -> list[Outcome]:
-    return [outcome(attack, defence, wrong, seed=seed, **measures) for seed in SEEDS]
+    return [outcome(attack, defence, wrong, measures, seed=seed) for seed in SEEDS]
 
 
 def verdict(outcomes: Sequence[Outcome], attack: str, defence: str) -> Judged:

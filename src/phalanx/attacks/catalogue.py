@@ -1,20 +1,16 @@
 """Every attack on training that the red team plays, in the order of the threats.
 
-A row is a card, what is sent, and what it is trained on. Attacks that the deployed rule is known to are marked grey or
-white; those with "tuned" or "best response" in their title search their free parameters against it in each round.
+A row is what its card says, what is sent, and what it is trained on. Attacks that the deployed rule is known to are
+grey or white; those with "tuned" or "best response" in their title search their free parameters against it in each
+round.
 """
 
 from __future__ import annotations
 
-from phalanx.attacks import (
-    free_riding,
-    identities,
-    in_time,
-    planting,
-    updates,
-)
+from phalanx.attacks import free_riding, identities, in_time, planting, updates
+from phalanx.attacks.aim import Poison, Triggered, TriggerKind
 from phalanx.attacks.ballots import Claim
-from phalanx.attacks.card import BACKDOOR, BLOCKING, DAMAGE, ONE_CLASS, RIDING, Card
+from phalanx.attacks.card import BACKDOOR, BLOCKING, DAMAGE, ONE_CLASS, RIDING, Card, Family, Goal, Knowledge
 from phalanx.attacks.poisoned_data import (
     flip_all,
     flip_pair,
@@ -26,580 +22,421 @@ from phalanx.attacks.poisoned_data import (
     stamped_others,
     turned_source,
 )
-from phalanx.attacks.training_attack import TrainingAttack, until_three_quarters
+from phalanx.attacks.training_attack import Active, Craft, TrainingAttack, Undefended, always, until_three_quarters
 
 _FANG = "Fang et al., USENIX Security 2020"
 _BAGDASARYAN = "Bagdasaryan et al., AISTATS 2020"
 _SHEJWALKAR = "Shejwalkar and Houmansadr, NDSS 2021"
 _FRABONI = "Fraboni et al., AISTATS 2021"
 
+
+def _damage(
+    *,
+    name: str,
+    title: str,
+    paper: str,
+    does: str,
+    craft: Craft,
+    goal: Goal = DAMAGE,
+    threat: str = "T2",
+    family: Family = "model",
+    knowledge: Knowledge = "white",
+    poison: Poison | None = None,
+    active: Active = always,
+    ballots: Claim = Claim.BETTER,
+    undefended: Undefended = "none",
+) -> TrainingAttack:
+    """An attack on what the model can do, or on whether there is one."""
+    card = Card(
+        name=name, title=title, family=family, threat=threat, knowledge=knowledge, goal=goal, paper=paper, does=does
+    )
+    return TrainingAttack(card=card, craft=craft, poison=poison, active=active, ballots=ballots, undefended=undefended)
+
+
+def _backdoor(
+    *,
+    name: str,
+    title: str,
+    paper: str,
+    does: str,
+    craft: Craft,
+    threat: str = "T3",
+    family: Family = "model",
+    knowledge: Knowledge = "black",
+    poison: Poison = plant,
+    trigger: TriggerKind = "patch",
+    triggered: Triggered = stamped_others,
+    active: Active = until_three_quarters,
+    whitewash: bool = False,
+) -> TrainingAttack:
+    """An attack that wants triggered inputs misread and nothing else to be noticed."""
+    card = Card(
+        name=name, title=title, family=family, threat=threat, knowledge=knowledge, goal=BACKDOOR, paper=paper, does=does
+    )
+    return TrainingAttack(
+        card=card,
+        craft=craft,
+        poison=poison,
+        trigger=trigger,
+        triggered=triggered,
+        active=active,
+        whitewash=whitewash,
+    )
+
+
+def _rider(*, name: str, title: str, paper: str, does: str, craft: Craft) -> TrainingAttack:
+    """Members that want the model and give nothing. They vote by the truth."""
+    card = Card(
+        name=name,
+        title=title,
+        family="free-riding",
+        threat="T10",
+        knowledge="black",
+        goal=RIDING,
+        paper=paper,
+        does=does,
+    )
+    return TrainingAttack(card=card, craft=craft, ballots=None)
+
+
 _DATA = (
-    TrainingAttack(
-        card=Card(
-            name="label-flip-all",
-            title="Label flip, every class",
-            family="data",
-            threat="T1",
-            knowledge="black",
-            goal=DAMAGE,
-            paper=_FANG,
-            does="Trains on labels y turned into C - 1 - y.",
-        ),
+    _damage(
+        name="label-flip-all",
+        title="Label flip, every class",
+        paper=_FANG,
+        does="Trains on labels y turned into C - 1 - y.",
+        threat="T1",
+        family="data",
+        knowledge="black",
         craft=updates.poisoned,
         poison=flip_all,
     ),
-    TrainingAttack(
-        card=Card(
-            name="label-flip-pair",
-            title="Label flip, two classes exchanged",
-            family="data",
-            threat="T1",
-            knowledge="black",
-            goal=ONE_CLASS,
-            paper="Biggio et al., ACML 2011",
-            does="Trains with the labels of two classes exchanged.",
-        ),
+    _damage(
+        name="label-flip-pair",
+        title="Label flip, two classes exchanged",
+        paper="Biggio et al., ACML 2011",
+        does="Trains with the labels of two classes exchanged.",
+        goal=ONE_CLASS,
+        threat="T1",
+        family="data",
+        knowledge="black",
         craft=updates.poisoned,
         poison=flip_pair,
     ),
-    TrainingAttack(
-        card=Card(
-            name="label-flip-targeted",
-            title="Label flip, one class into another",
-            family="data",
-            threat="T1",
-            knowledge="black",
-            goal=ONE_CLASS,
-            paper="Tolpegin et al., ESORICS 2020",
-            does="Trains on examples of one class labelled as another, three times over.",
-        ),
+    _damage(
+        name="label-flip-targeted",
+        title="Label flip, one class into another",
+        paper="Tolpegin et al., ESORICS 2020",
+        does="Trains on examples of one class labelled as another, three times over.",
+        goal=ONE_CLASS,
+        threat="T1",
+        family="data",
+        knowledge="black",
         craft=updates.poisoned,
         poison=flip_targeted,
     ),
-    TrainingAttack(
-        card=Card(
-            name="backdoor-patch",
-            title="Backdoor by data: a patch",
-            family="data",
-            threat="T3",
-            knowledge="black",
-            goal=BACKDOOR,
-            paper="BadNets, Gu et al., arXiv:1708.06733",
-            does="Trains on stamped copies labelled as the attackers' class, and sends the update as it is.",
-        ),
+    _backdoor(
+        name="backdoor-patch",
+        title="Backdoor by data: a patch",
+        paper="BadNets, Gu et al., arXiv:1708.06733",
+        does="Trains on stamped copies labelled as the attackers' class, and sends the update as it is.",
+        family="data",
         craft=updates.poisoned,
-        poison=plant,
-        triggered=stamped_others,
-        active=until_three_quarters,
     ),
-    TrainingAttack(
-        card=Card(
-            name="backdoor-blended",
-            title="Backdoor by data: a pattern blended in",
-            family="data",
-            threat="T3",
-            knowledge="black",
-            goal=BACKDOOR,
-            paper="Chen et al., arXiv:1712.05526",
-            does="The same with a faint pattern over the whole input.",
-        ),
+    _backdoor(
+        name="backdoor-blended",
+        title="Backdoor by data: a pattern blended in",
+        paper="Chen et al., arXiv:1712.05526",
+        does="The same with a faint pattern over the whole input.",
+        family="data",
         craft=updates.poisoned,
-        poison=plant,
         trigger="blended",
-        triggered=stamped_others,
-        active=until_three_quarters,
     ),
-    TrainingAttack(
-        card=Card(
-            name="backdoor-clean-label",
-            title="Backdoor by data: true labels",
-            family="data",
-            threat="T3",
-            knowledge="black",
-            goal=BACKDOOR,
-            paper="Turner et al., arXiv:1912.02771",
-            does="Stamps only examples of the attackers' class, half blurred so that it is learned; boosted ×5.",
-        ),
+    _backdoor(
+        name="backdoor-clean-label",
+        title="Backdoor by data: true labels",
+        paper="Turner et al., arXiv:1912.02771",
+        does="Stamps only examples of the attackers' class, half blurred so that it is learned; boosted ×5.",
+        family="data",
         craft=updates.scaling(5.0),
         poison=plant_clean_label,
-        triggered=stamped_others,
-        active=until_three_quarters,
     ),
-    TrainingAttack(
-        card=Card(
-            name="backdoor-distributed",
-            title="Backdoor by data: the trigger in pieces",
-            family="data",
-            threat="T3",
-            knowledge="black",
-            goal=BACKDOOR,
-            paper="DBA, Xie et al., ICLR 2020",
-            does="Each hostile member plants its own piece of the trigger; the whole switches the backdoor on.",
-        ),
+    _backdoor(
+        name="backdoor-distributed",
+        title="Backdoor by data: the trigger in pieces",
+        paper="DBA, Xie et al., ICLR 2020",
+        does="Each hostile member plants its own piece of the trigger; the whole switches the backdoor on.",
+        family="data",
         craft=updates.poisoned,
         poison=plant_part,
-        triggered=stamped_others,
-        active=until_three_quarters,
     ),
-    TrainingAttack(
-        card=Card(
-            name="backdoor-edge-case",
-            title="Backdoor by data: rare inputs",
-            family="data",
-            threat="T3",
-            knowledge="black",
-            goal=BACKDOOR,
-            paper="Wang et al., NeurIPS 2020",
-            does="Trains on examples of one class turned around, labelled as another; boosted ×3.",
-        ),
+    _backdoor(
+        name="backdoor-edge-case",
+        title="Backdoor by data: rare inputs",
+        paper="Wang et al., NeurIPS 2020",
+        does="Trains on examples of one class turned around, labelled as another; boosted ×3.",
+        family="data",
         craft=updates.scaling(3.0),
         poison=plant_edge_case,
         trigger="edge",
         triggered=turned_source,
-        active=until_three_quarters,
     ),
 )
 
 _MODEL = (
-    TrainingAttack(
-        card=Card(
-            name="sign-flip",
-            title="Sign flip, ten times",
-            family="model",
-            threat="T2",
-            knowledge="black",
-            goal=DAMAGE,
-            paper="Li et al., AAAI 2019",
-            does="Sends -10 times the honest update.",
-        ),
+    _damage(
+        name="sign-flip",
+        title="Sign flip, ten times",
+        paper="Li et al., AAAI 2019",
+        does="Sends -10 times the honest update.",
+        knowledge="black",
         craft=updates.sign_flip(10.0),
     ),
-    TrainingAttack(
-        card=Card(
-            name="scaled-flip",
-            title="Flipped labels, boosted",
-            family="model",
-            threat="T2",
-            knowledge="black",
-            goal=DAMAGE,
-            paper=f"{_BAGDASARYAN}, section 4.2",
-            does="Trains on flipped labels and sends ten times the update.",
-        ),
+    _damage(
+        name="scaled-flip",
+        title="Flipped labels, boosted",
+        paper=f"{_BAGDASARYAN}, section 4.2",
+        does="Trains on flipped labels and sends ten times the update.",
+        knowledge="black",
         craft=updates.scaling(10.0),
         poison=flip_all,
     ),
-    TrainingAttack(
-        card=Card(
-            name="gaussian",
-            title="Noise",
-            family="model",
-            threat="T2",
-            knowledge="black",
-            goal=DAMAGE,
-            paper="Blanchard et al., NeurIPS 2017, section 6",
-            does="Sends normal noise of 300 times the length of an honest update.",
-        ),
+    _damage(
+        name="gaussian",
+        title="Noise",
+        paper="Blanchard et al., NeurIPS 2017, section 6",
+        does="Sends normal noise of 300 times the length of an honest update.",
+        knowledge="black",
         craft=updates.gaussian(300.0),
     ),
-    TrainingAttack(
-        card=Card(
-            name="zero",
-            title="Nothing, to slow training down",
-            family="model",
-            threat="T2",
-            knowledge="black",
-            goal=DAMAGE,
-            paper="Lin et al., arXiv:1911.12560",
-            does="Sends zero: a mean then moves by the honest share only.",
-        ),
+    _damage(
+        name="zero",
+        title="Nothing, to slow training down",
+        paper="Lin et al., arXiv:1911.12560",
+        does="Sends zero: a mean then moves by the honest share only.",
+        knowledge="black",
         craft=updates.zero,
     ),
-    TrainingAttack(
-        card=Card(
-            name="ipm",
-            title="Inner product manipulation, tuned",
-            family="model",
-            threat="T2",
-            knowledge="white",
-            goal=DAMAGE,
-            paper="Xie et al., UAI 2019",
-            does="Sends a multiple of minus the honest mean: the multiple that does most against the deployed rule.",
-        ),
+    _damage(
+        name="ipm",
+        title="Inner product manipulation, tuned",
+        paper="Xie et al., UAI 2019",
+        does="Sends a multiple of minus the honest mean: the multiple that does most against the deployed rule.",
         craft=updates.colluding("ipm"),
     ),
-    TrainingAttack(
-        card=Card(
-            name="alie",
-            title="A little is enough, tuned",
-            family="model",
-            threat="T2",
-            knowledge="white",
-            goal=DAMAGE,
-            paper="Baruch et al., NeurIPS 2019",
-            does="Hides in the honest spread: the mean and so many deviations as do most against the deployed rule.",
-        ),
+    _damage(
+        name="alie",
+        title="A little is enough, tuned",
+        paper="Baruch et al., NeurIPS 2019",
+        does="Hides in the honest spread: the mean and so many deviations as do most against the deployed rule.",
         craft=updates.colluding("alie"),
     ),
-    TrainingAttack(
-        card=Card(
-            name="min-max",
-            title="Min-Max",
-            family="model",
-            threat="T2",
-            knowledge="white",
-            goal=DAMAGE,
-            paper=_SHEJWALKAR,
-            does="As far from the honest mean as honest members are from each other at most.",
-        ),
+    _damage(
+        name="min-max",
+        title="Min-Max",
+        paper=_SHEJWALKAR,
+        does="As far from the honest mean as honest members are from each other at most.",
         craft=updates.colluding("min-max"),
     ),
-    TrainingAttack(
-        card=Card(
-            name="min-sum",
-            title="Min-Sum",
-            family="model",
-            threat="T2",
-            knowledge="white",
-            goal=DAMAGE,
-            paper=_SHEJWALKAR,
-            does="The same, by the sum of squared distances.",
-        ),
+    _damage(
+        name="min-sum",
+        title="Min-Sum",
+        paper=_SHEJWALKAR,
+        does="The same, by the sum of squared distances.",
         craft=updates.colluding("min-sum"),
     ),
-    TrainingAttack(
-        card=Card(
-            name="fang-krum",
-            title="Directed deviation, against Krum",
-            family="model",
-            threat="T2",
-            knowledge="white",
-            goal=DAMAGE,
-            paper=f"{_FANG}, section 4.2",
-            does="Minus the signs of the honest mean, halved until the deployed rule takes it.",
-        ),
+    _damage(
+        name="fang-krum",
+        title="Directed deviation, against Krum",
+        paper=f"{_FANG}, section 4.2",
+        does="Minus the signs of the honest mean, halved until the deployed rule takes it.",
         craft=updates.colluding("fang-krum"),
     ),
-    TrainingAttack(
-        card=Card(
-            name="fang-trim",
-            title="Directed deviation, against trimmed means",
-            family="model",
-            threat="T2",
-            knowledge="white",
-            goal=DAMAGE,
-            paper=f"{_FANG}, section 4.3",
-            does="In each coordinate just past the honest range, on the side that the model would not move to.",
-        ),
+    _damage(
+        name="fang-trim",
+        title="Directed deviation, against trimmed means",
+        paper=f"{_FANG}, section 4.3",
+        does="In each coordinate just past the honest range, on the side that the model would not move to.",
         craft=updates.fang_trim,
     ),
-    TrainingAttack(
-        card=Card(
-            name="mimic",
-            title="Mimic, tuned",
-            family="model",
-            threat="T5",
-            knowledge="white",
-            goal=DAMAGE,
-            paper="Karimireddy et al., ICLR 2022",
-            does="All copy the honest member that biases the deployed rule most.",
-        ),
+    _damage(
+        name="mimic",
+        title="Mimic, tuned",
+        paper="Karimireddy et al., ICLR 2022",
+        does="All copy the honest member that biases the deployed rule most.",
+        threat="T5",
         craft=updates.colluding("mimic"),
     ),
-    TrainingAttack(
-        card=Card(
-            name="best-response",
-            title="Best response to the deployed rule",
-            family="model",
-            threat="T5",
-            knowledge="white",
-            goal=DAMAGE,
-            paper=f"{_SHEJWALKAR}, section IV; the search is Phalanx's own",
-            does="In each round the row that turns the rule most, of all attacks and a search around them.",
-        ),
+    _damage(
+        name="best-response",
+        title="Best response to the deployed rule",
+        paper=f"{_SHEJWALKAR}, section IV; the search is Phalanx's own",
+        does="In each round the row that turns the rule most, of all attacks and a search around them.",
+        threat="T5",
         craft=updates.best_response,
     ),
-    TrainingAttack(
-        card=Card(
-            name="off-centre",
-            title="Across the honest direction, against clipping, tuned",
-            family="model",
-            threat="T5",
-            knowledge="white",
-            goal=DAMAGE,
-            paper="Özfatura et al., arXiv:2208.09894",
-            does="A row across the honest direction, near it, which clipping shortens and never turns.",
-        ),
+    _damage(
+        name="off-centre",
+        title="Across the honest direction, against clipping, tuned",
+        paper="Özfatura et al., arXiv:2208.09894",
+        does="A row across the honest direction, near it, which clipping shortens and never turns.",
+        threat="T5",
         craft=updates.off_centre,
     ),
-    TrainingAttack(
-        card=Card(
-            name="model-replacement",
-            title="Model replacement",
-            family="model",
-            threat="T3",
-            knowledge="grey",
-            goal=BACKDOOR,
-            paper=f"{_BAGDASARYAN}, section 4.2",
-            does="Sends the way to a backdoored model, boosted so that a mean takes it over whole.",
-        ),
+    _backdoor(
+        name="model-replacement",
+        title="Model replacement",
+        paper=f"{_BAGDASARYAN}, section 4.2",
+        does="Sends the way to a backdoored model, boosted so that a mean takes it over whole.",
+        knowledge="grey",
         craft=planting.replacement,
-        poison=plant,
-        triggered=stamped_others,
-        active=until_three_quarters,
     ),
-    TrainingAttack(
-        card=Card(
-            name="constrain-and-scale",
-            title="Constrain and scale",
-            family="model",
-            threat="T3",
-            knowledge="black",
-            goal=BACKDOOR,
-            paper=f"{_BAGDASARYAN}, section 4.3",
-            does="Trains for the trigger and for looking honest, and sends it at twice the honest length.",
-        ),
+    _backdoor(
+        name="constrain-and-scale",
+        title="Constrain and scale",
+        paper=f"{_BAGDASARYAN}, section 4.3",
+        does="Trains for the trigger and for looking honest, and sends it at twice the honest length.",
         craft=planting.constrain_and_scale,
-        poison=plant,
-        triggered=stamped_others,
-        active=until_three_quarters,
     ),
-    TrainingAttack(
-        card=Card(
-            name="backdoor-pgd",
-            title="Backdoor by projected descent",
-            family="model",
-            threat="T3",
-            knowledge="black",
-            goal=BACKDOOR,
-            paper="Wang et al., NeurIPS 2020, section 3",
-            does="Trains for the trigger within twice the honest length of the model.",
-        ),
+    _backdoor(
+        name="backdoor-pgd",
+        title="Backdoor by projected descent",
+        paper="Wang et al., NeurIPS 2020, section 3",
+        does="Trains for the trigger within twice the honest length of the model.",
         craft=planting.projected,
-        poison=plant,
-        triggered=stamped_others,
-        active=until_three_quarters,
     ),
-    TrainingAttack(
-        card=Card(
-            name="neurotoxin",
-            title="Neurotoxin",
-            family="model",
-            threat="T3",
-            knowledge="black",
-            goal=BACKDOOR,
-            paper="Zhang et al., ICML 2022",
-            does="Plants where honest updates move the model least, so that the backdoor lasts.",
-        ),
+    _backdoor(
+        name="neurotoxin",
+        title="Neurotoxin",
+        paper="Zhang et al., ICML 2022",
+        does="Plants where honest updates move the model least, so that the backdoor lasts.",
         craft=planting.neurotoxin,
-        poison=plant,
-        triggered=stamped_others,
-        active=until_three_quarters,
     ),
-    TrainingAttack(
-        card=Card(
-            name="backdoor-tuned",
-            title="Backdoor tuned against the rule",
-            family="model",
-            threat="T5",
-            knowledge="white",
-            goal=BACKDOOR,
-            paper=f"{_SHEJWALKAR}, section IV, for a backdoor",
-            does="All send the direction to a backdoored model, as long as the deployed rule takes most of it.",
-        ),
+    _backdoor(
+        name="backdoor-tuned",
+        title="Backdoor tuned against the rule",
+        paper=f"{_SHEJWALKAR}, section IV, for a backdoor",
+        does="All send the direction to a backdoored model, as long as the deployed rule takes most of it.",
+        threat="T5",
+        knowledge="white",
         craft=planting.tuned_backdoor,
-        poison=plant,
-        triggered=stamped_others,
-        active=until_three_quarters,
     ),
 )
 
 _TIME = (
-    TrainingAttack(
-        card=Card(
-            name="slow-ramp",
-            title="Slow ramp",
-            family="time",
-            threat="T3",
-            knowledge="grey",
-            goal=BACKDOOR,
-            paper="CONTROLS C13; after Bagdasaryan et al., AISTATS 2020",
-            does="Mixes model replacement into honest updates, a little more each round.",
-        ),
+    _backdoor(
+        name="slow-ramp",
+        title="Slow ramp",
+        paper="CONTROLS C13; after Bagdasaryan et al., AISTATS 2020",
+        does="Mixes model replacement into honest updates, a little more each round.",
+        family="time",
+        knowledge="grey",
         craft=in_time.ramp(planting.replacement),
-        poison=plant,
-        triggered=stamped_others,
-        active=until_three_quarters,
     ),
-    TrainingAttack(
-        card=Card(
-            name="sleeper",
-            title="Sleeper",
-            family="time",
-            threat="T3",
-            knowledge="grey",
-            goal=BACKDOOR,
-            paper="CONTROLS T3; after Bagdasaryan et al., AISTATS 2020",
-            does="Honest for 60 % of the rounds, then model replacement.",
-        ),
+    _backdoor(
+        name="sleeper",
+        title="Sleeper",
+        paper="CONTROLS T3; after Bagdasaryan et al., AISTATS 2020",
+        does="Honest for 60 % of the rounds, then model replacement.",
+        family="time",
+        knowledge="grey",
         craft=planting.replacement,
-        poison=plant,
-        triggered=stamped_others,
         active=in_time.sleeper,
     ),
-    TrainingAttack(
-        card=Card(
-            name="on-off",
-            title="On and off",
-            family="time",
-            threat="T2",
-            knowledge="black",
-            goal=DAMAGE,
-            paper="Sun et al., INFOCOM 2006, section IV",
-            does="A sign flip in every third round. There is no reputation yet that it would mislead.",
-        ),
+    _damage(
+        name="on-off",
+        title="On and off",
+        paper="Sun et al., INFOCOM 2006, section IV",
+        does="A sign flip in every third round. There is no reputation yet that it would mislead.",
+        family="time",
+        knowledge="black",
         craft=updates.sign_flip(10.0),
         active=in_time.on_off,
     ),
 )
 
 _IDENTITY = (
-    TrainingAttack(
-        card=Card(
-            name="sybil-clones",
-            title="Sybils that send the same",
-            family="identity",
-            threat="T4",
-            knowledge="black",
-            goal=BACKDOOR,
-            paper="Fung et al., RAID 2020",
-            does="One attacker with all hostile identities sends one backdoored update under each.",
-        ),
+    _backdoor(
+        name="sybil-clones",
+        title="Sybils that send the same",
+        paper="Fung et al., RAID 2020",
+        does="One attacker with all hostile identities sends one backdoored update under each.",
+        threat="T4",
+        family="identity",
         craft=identities.clones(planting.matched),
-        poison=plant,
-        triggered=stamped_others,
-        active=until_three_quarters,
     ),
-    TrainingAttack(
-        card=Card(
-            name="sybil-noise",
-            title="Sybils with noise between them",
-            family="identity",
-            threat="T4",
-            knowledge="black",
-            goal=BACKDOOR,
-            paper="Fung et al., RAID 2020, section 7",
-            does="The same with noise across it, so that no two of the updates are alike.",
-        ),
+    _backdoor(
+        name="sybil-noise",
+        title="Sybils with noise between them",
+        paper="Fung et al., RAID 2020, section 7",
+        does="The same with noise across it, so that no two of the updates are alike.",
+        threat="T4",
+        family="identity",
         craft=identities.noisy_clones(planting.matched),
-        poison=plant,
-        triggered=stamped_others,
-        active=until_three_quarters,
     ),
-    TrainingAttack(
-        card=Card(
-            name="whitewash",
-            title="Whitewashing",
-            family="identity",
-            threat="T4",
-            knowledge="black",
-            goal=BACKDOOR,
-            paper="Feldman et al., IEEE JSAC 2006",
-            does="Half-way the hostile members leave and come back under new names, by a change of the roster.",
-        ),
+    _backdoor(
+        name="whitewash",
+        title="Whitewashing",
+        paper="Feldman et al., IEEE JSAC 2006",
+        does="Half-way the hostile members leave and come back under new names, by a change of the roster.",
+        threat="T4",
+        family="identity",
         craft=planting.matched,
-        poison=plant,
-        triggered=stamped_others,
-        active=until_three_quarters,
         whitewash=True,
     ),
 )
 
 _RIDING = (
-    TrainingAttack(
-        card=Card(
-            name="rider-zero",
-            title="Free-rider: nothing",
-            family="free-riding",
-            threat="T10",
-            knowledge="black",
-            goal=RIDING,
-            paper="Lin et al., arXiv:1911.12560",
-            does="Sends zero and takes the model.",
-        ),
+    _rider(
+        name="rider-zero",
+        title="Free-rider: nothing",
+        paper="Lin et al., arXiv:1911.12560",
+        does="Sends zero and takes the model.",
         craft=free_riding.nothing,
-        ballots=None,
     ),
-    TrainingAttack(
-        card=Card(
-            name="rider-echo",
-            title="Free-rider: echo",
-            family="free-riding",
-            threat="T10",
-            knowledge="black",
-            goal=RIDING,
-            paper=f"{_FRABONI}, plain free-rider",
-            does="Sends back how the model moved in the round before.",
-        ),
+    _rider(
+        name="rider-echo",
+        title="Free-rider: echo",
+        paper=f"{_FRABONI}, plain free-rider",
+        does="Sends back how the model moved in the round before.",
         craft=free_riding.echo,
-        ballots=None,
     ),
-    TrainingAttack(
-        card=Card(
-            name="rider-noisy-echo",
-            title="Free-rider: echo with falling noise",
-            family="free-riding",
-            threat="T10",
-            knowledge="black",
-            goal=RIDING,
-            paper=f"{_FRABONI}, disguised free-rider",
-            does="The same with noise that falls as an honest member's updates do.",
-        ),
+    _rider(
+        name="rider-noisy-echo",
+        title="Free-rider: echo with falling noise",
+        paper=f"{_FRABONI}, disguised free-rider",
+        does="The same with noise that falls as an honest member's updates do.",
         craft=free_riding.noisy_echo,
-        ballots=None,
     ),
-    TrainingAttack(
-        card=Card(
-            name="rider-clone",
-            title="Free-rider: another's update",
-            family="free-riding",
-            threat="T10",
-            knowledge="black",
-            goal=RIDING,
-            paper="CONTROLS T10",
-            does="One of them trains, and all send its update.",
-        ),
+    _rider(
+        name="rider-clone",
+        title="Free-rider: another's update",
+        paper="CONTROLS T10",
+        does="One of them trains, and all send its update.",
         craft=free_riding.copied,
-        ballots=None,
     ),
 )
 
 _VOTING = (
-    TrainingAttack(
-        card=Card(
-            name="veto",
-            title="Votes against every candidate",
-            family="voting",
-            threat="T2",
-            knowledge="black",
-            goal=BLOCKING,
-            paper="CONTROLS C15",
-            does="Trains honestly and calls every candidate worse, so that no model is released.",
-        ),
+    _damage(
+        name="veto",
+        title="Votes against every candidate",
+        paper="CONTROLS C15",
+        does="Trains honestly and calls every candidate worse, so that no model is released.",
+        goal=BLOCKING,
+        family="voting",
+        knowledge="black",
         craft=lambda view: view.own,
         ballots=Claim.WORSE,
         undefended="trusting-gate",
     ),
-    TrainingAttack(
-        card=Card(
-            name="vouch",
-            title="Votes for a poisoned candidate",
-            family="voting",
-            threat="T2",
-            knowledge="black",
-            goal=DAMAGE,
-            paper="CONTROLS C15",
-            does="Sends flipped updates and calls every candidate better.",
-        ),
+    _damage(
+        name="vouch",
+        title="Votes for a poisoned candidate",
+        paper="CONTROLS C15",
+        does="Sends flipped updates and calls every candidate better.",
+        family="voting",
+        knowledge="black",
         craft=updates.sign_flip(3.0),
         ballots=Claim.BETTER,
         undefended="none",

@@ -19,6 +19,8 @@ from phalanx.types import F32
 # What the hostile members send: a row for each (f, d), or one for all (d,).
 Craft = Callable[[View], F32]
 
+Undefended = Literal["none", "trusting-gate"]
+
 # Whether they attack in round `number` of `rounds`, from 1; in the others they are honest members.
 Active = Callable[[int, int], bool]
 
@@ -49,5 +51,5 @@ class TrainingAttack:
     triggered: Triggered | None = None
     active: Active = always
     ballots: Claim | None = Claim.BETTER
-    undefended: Literal["none", "trusting-gate"] = "none"
+    undefended: Undefended = "none"
     whitewash: bool = False

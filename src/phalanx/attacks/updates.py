@@ -93,7 +93,8 @@ def tuned(view: View, direction: F32) -> F32:
     """
     unit = _unit(direction)
     if _is_over(view) or not (np.isfinite(unit).all() and unit.any()):
-        return view.own.mean(axis=0)
+        mean: F32 = view.own.mean(axis=0)
+        return mean
     length = float(np.median(np.linalg.norm(view.honest.astype(np.float64), axis=1)))
     candidates = [(length * times * unit).astype(np.float32) for times in LENGTHS]
     gained = [float(_answer(view, row).astype(np.float64) @ unit) for row in candidates]
@@ -115,7 +116,7 @@ def off_centre(view: View) -> F32:
         return view.own
     across -= _unit(mean) * (across @ _unit(mean))
     length = float(np.linalg.norm(mean))
-    rows = [
+    rows: list[F32] = [
         (share * mean + times * length * _unit(across)).astype(np.float32)
         for share in (-1.0, 0.0, 0.5)
         for times in (0.5, 1.0, 2.0, 5.0, 10.0)
@@ -137,7 +138,8 @@ def _answer(view: View, row: F32) -> F32:
 def _unit(vector: F32 | F64) -> F64:
     wide = vector.astype(np.float64)
     length = float(np.linalg.norm(wide))
-    return np.divide(wide, length) if length > 0 else wide
+    unit: F64 = wide / length if length > 0 else wide
+    return unit
 
 
 def _least(values: Sequence[float]) -> int:

@@ -33,8 +33,8 @@ ALONE = Goal(
 _BATCHES = 4  # members whose single updates are read
 _SUMMED = 10  # members in a sum, at most
 _EVIDENT = (
-    "afterwards it is evident: `audit verify` refuses a round whose model is not the last release, and signatures of "
-    "members who were sent another one; nothing prevents it"
+    "nothing prevents it; afterwards `audit verify` refuses a round whose model is not the last release, and signatures"
+    " of members who were sent another one. The initial model is compared with nothing"
 )
 
 

@@ -45,7 +45,7 @@ MEMBERSHIP = Goal(
     unit="share",
     words="tell members at 10 times the rate of chance, at 0.1 % false alarms",
 )
-SHADOWS, FEWEST_SHADOWS = 16, 2
+SHADOWS, FEWEST_SHADOWS = 16, 4
 _CANDIDATES = 12_000  # examples in all that the attack on updates is asked about, half of them no members
 _WORK = 3e10  # multiplications on the way forward that all trainings of a setting may take: half a minute or less
 _GRADIENT_WORK = 1e10  # and those for the gradients of candidates, over all rounds

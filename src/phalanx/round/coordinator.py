@@ -396,7 +396,10 @@ def _untried(standing: Standing) -> bool:
 
 
 def _collect(deadline: int, members: Sequence[MemberId], order: bytes, size: int) -> Corridor[list[Answer]]:
-    """Every answer until `deadline`, cut where it is longer than `size`. Each is durable and receipted before the next is taken."""
+    """Every answer until `deadline`, cut where it is longer than `size`.
+
+    Each is durable and receipted before the next is taken.
+    """
     for member in members:
         yield from Ask(member, order)
     answers: list[Answer] = []

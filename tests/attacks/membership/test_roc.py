@@ -46,6 +46,14 @@ def test_with_fewer_than_a_thousand_others_a_thousandth_allows_no_false_alarm() 
     assert tpr_at(members, np.append(others, -2000.0), 0.001) == (11, 20)  # a thousand others: one is allowed
 
 
+def test_by_chance_as_many_members_are_claimed_as_others_and_one_more() -> None:
+    """k is the number of heads before the (a + 1)th tail of a fair coin: mean a + 1, variance 2(a + 1)."""
+    rng = np.random.default_rng(0)
+    claimed = np.array([tpr_at(rng.random(3000), rng.random(3000), 0.001)[0] for _ in range(2000)])
+    assert claimed.mean() == pytest.approx(4, abs=0.25)  # four standard errors
+    assert claimed.var() == pytest.approx(8, rel=0.2)
+
+
 def test_infinite_scores_are_the_highest_and_the_lowest() -> None:
     assert area(scores(np.inf, np.inf), scores(-np.inf, 5)) == 1.0
     assert tpr_at(scores(np.inf, 1), scores(-np.inf, 5), 0.0) == (1, 2)

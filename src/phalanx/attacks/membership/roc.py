@@ -40,7 +40,8 @@ def tpr_at(members: F64, others: F64, fpr: float) -> tuple[int, int]:
     """(k, n): how many of the n members are claimed when at most the share `fpr` of the others is.
 
     With m others the false alarms allowed are ⌊fpr · m⌋: under 1000 others, 0.1 % allows none, and the share is that at
-    no false alarm. (k, n) is for `clopper_pearson`, which does not know that the threshold was found on the same data.
+    no false alarm. An interval for (k, n) takes the threshold as given. It was found on the same data: with `a` false
+    alarms allowed and nothing to find, as many members and others, k is a + 1 on average, with variance 2(a + 1).
     """
     _check(members, others)
     if not 0 <= fpr <= 1:
