@@ -8,7 +8,7 @@ x is the model of the round, x_bad one that was trained from it on planted data.
 | `constrain_and_scale` | with a pull to the honest model, at twice its length      | the same, section 4.3            |
 | `projected`           | each step projected into a ball around x                  | Wang et al., NeurIPS 2020, PGD   |
 | `neurotoxin`          | away from the coordinates that honest members move most   | Zhang et al., ICML 2022          |
-| `tuned_backdoor`      | the way to x_bad, as long as the rule takes most of       | as `updates.tuned`               |
+| `tuned_backdoor`      | the way to x_bad, as long as suits the rule               | as `updates.tuned`               |
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from phalanx.attacks.updates import tuned
 from phalanx.attacks.view import View
 from phalanx.types import F32, F64
 
-ROUNDS = 10  # of training on planted data: enough for the trigger to take
+ROUNDS = 6  # of training on planted data: enough for the trigger to take
+THOROUGH = 10  # where each step is cut back
 LENGTH = 2.0  # honest lengths of what hides: under a plain mean one length of three members in ten is too little
 PULL = 0.1  # of the way back to the honest model after each of them: the share of the penalty for standing out
 SPARED = 0.1  # of the coordinates: those that honest updates move most
@@ -50,7 +51,7 @@ def constrain_and_scale(view: View) -> F32:
 def projected(view: View) -> F32:
     """Projected gradient descent: after each round back into a ball of twice the honest length around x."""
     delta = np.zeros((view.f, view.model.size), np.float32)
-    for _ in range(ROUNDS):
+    for _ in range(THOROUGH):
         delta = _within(delta + view.trained(starts=view.model + delta), LENGTH * view.length())
     return delta
 
@@ -65,13 +66,13 @@ def neurotoxin(view: View) -> F32:
     moved = np.abs(view.own.mean(axis=0))
     kept[np.argsort(-moved, kind="stable")[: int(SPARED * moved.size)]] = 0.0
     delta = np.zeros((view.f, view.model.size), np.float32)
-    for _ in range(ROUNDS):
+    for _ in range(THOROUGH):
         delta = (delta + view.trained(starts=view.model + delta)) * kept
     return _within(delta, 2 * LENGTH * view.length())
 
 
 def tuned_backdoor(view: View) -> F32:
-    """All send the same row: the mean direction to x_bad, as long as the deployed rule takes most of it."""
+    """All send the same row: the mean way to x_bad, as long as brings the deployed rule nearest to it."""
     return tuned(view, planted(view).mean(axis=0, dtype=np.float64).astype(np.float32))
 
 

@@ -7,7 +7,7 @@
 | `gaussian`   | noise of s times the honest length         | Blanchard et al., NeurIPS 2017, section 6        |
 | `zero`       | nothing                                    | Lin et al., arXiv:1911.12560, section 3          |
 | `colluding`  | what `collude` finds against the rule      | see `colluding`                                  |
-| `tuned`      | a direction, at the length that does most  | Shejwalkar and Houmansadr, NDSS 2021, section IV |
+| `tuned`      | a direction, at the length that suits best | Shejwalkar and Houmansadr, NDSS 2021, section IV |
 | `off_centre` | across the honest direction, near it       | Özfatura et al., arXiv:2208.09894, section 3     |
 
 Letters: `f` hostile members, `h` honest ones, `d` parameters, μ the honest mean.
@@ -87,9 +87,10 @@ def best_response(view: View) -> F32:
 
 
 def tuned(view: View, direction: F32) -> F32:
-    """(d,): the direction at the length of `LENGTHS` that moves the aggregate most along it, against the deployed rule.
+    """(d,): the direction, at the length of `LENGTHS` with which the deployed rule moves nearest to where it leads.
 
-    White box: the attackers see the honest rows, and try each length on the real rule before they send one.
+    White box: the attackers see the honest rows, and try each length on the real rule before they send one. Where the
+    rule takes too little of every length, that is the one of which it takes most.
     """
     unit = _unit(direction)
     if _is_over(view) or not (np.isfinite(unit).all() and unit.any()):
@@ -98,7 +99,8 @@ def tuned(view: View, direction: F32) -> F32:
     length = float(np.median(np.linalg.norm(view.honest.astype(np.float64), axis=1)))
     candidates = [(length * times * unit).astype(np.float32) for times in LENGTHS]
     gained = [float(_answer(view, row).astype(np.float64) @ unit) for row in candidates]
-    return candidates[int(np.argmax(gained))]
+    wanted = float(np.linalg.norm(direction.astype(np.float64)))
+    return candidates[_least([abs(each - wanted) for each in gained])]
 
 
 def off_centre(view: View) -> F32:

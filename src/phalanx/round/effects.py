@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -235,7 +235,9 @@ class Evaluate(Effect[Tally | None]):
         return encode(["evaluate", model_digest(self.candidate), model_digest(self.incumbent)])
 
     def pack(self, answer: Tally | None) -> bytes:
-        return b"" if answer is None else encode(asdict(answer))
+        if answer is None:
+            return b""
+        return encode({one.name: getattr(answer, one.name) for one in fields(answer)})
 
     def unpack(self, data: bytes) -> Tally | None:
         if not data:

@@ -6,7 +6,7 @@ An order that it cannot accept raises; the engine sends the refusal's sentence b
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
@@ -125,9 +125,9 @@ def _vote(me: Membership, order: Order, name: str) -> Corridor[bytes]:
     if tally is None:
         raise FloorRefused("this member holds no held-out data to vote with")
     ballot = tally if me.gate.ballot == "counts" else vote_of(tally, me.gate, order.untried)
-    fields = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(ballot).items()}
+    counted = {one.name: getattr(ballot, one.name) for one in fields(ballot)}
     judged = replace(order.binding, model=model_digest(order.candidate))  # it is no ballot on another candidate
-    return (yield from _send(me, order, ballot_terms(judged, me.gate.classes), fields, salt))
+    return (yield from _send(me, order, ballot_terms(judged, me.gate.classes), counted, salt))
 
 
 def _send(me: Membership, order: Order, terms: Terms, fields: object, payload: bytes) -> Corridor[bytes]:
