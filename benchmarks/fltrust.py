@@ -36,6 +36,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import groupby, product
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,7 @@ class Run:
     rule: str
     attack: str
     seed: int
+    rate: float
 
 
 # ---------------------------------------------------------------------------------------------------------- the members
@@ -117,11 +119,11 @@ def groups(labels: Labels, setting: Setting, rng: np.random.Generator) -> list[L
 class Federation:
     """Honest members, malicious ones and the server's root, as trainers. With the attack `none` all are honest."""
 
-    def __init__(self, run: Run, rate: float, setting: Setting, images: Images) -> None:
+    def __init__(self, run: Run, setting: Setting, images: Images) -> None:
         self.setting, self.images = setting, images
         self.model = torch_model(small_cnn(CLASSES, seed=run.seed), CLASSES)
         self.aim = Aim(CLASSES, source=1, target=setting.target, trigger=Patch(setting.patch, float(images.x.max())))
-        self.steps = Descent(learning_rate=rate, batch_size=setting.batch)
+        self.steps = Descent(learning_rate=run.rate, batch_size=setting.batch)
         dealt, drawn, planted = (np.random.default_rng([run.seed, stream]) for stream in range(3))
         root, self.held_out, rest = np.split(
             dealt.permutation(len(images.y)), np.cumsum([setting.root, setting.held_out])
@@ -265,31 +267,31 @@ def write(setting: Setting, rates: Sequence[dict[str, Any]], runs: Sequence[dict
 
 
 def table(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each attack and figure: ours by rule, the mean over seeds, and the published ones."""
-    published = {("error", attack): errors for attack, errors in PUBLISHED.items()}
-    published["success", "scaling"] = PUBLISHED_SUCCESS
+    """A row for each learning rate, attack and figure: ours by rule, the mean over seeds, and the published ones."""
+    published = {(attack, "error"): errors for attack, errors in PUBLISHED.items()}
+    published["scaling", "success"] = PUBLISHED_SUCCESS
     rows = []
-    for attack in ATTACKS:
-        for figure in ("error", "success"):
-            ours: dict[str, float] = {}
-            for rule in RULES:
-                mine = [run for run in runs if (run["rule"], run["attack"]) == (rule, attack) and figure in run]
-                if mine:
-                    ours[rule] = round(float(np.mean([run[figure] for run in mine])), 4)
-            if ours:
-                theirs = dict(zip(RULES, published.get((figure, attack), ()), strict=False))
-                rows.append({"attack": attack, "figure": figure, "ours": ours, "published": theirs})
+    for key in product(sorted({run["rate"] for run in runs}), ATTACKS, ("error", "success")):
+        rate, attack, figure = key
+        mine = [run for run in runs if (run["rate"], run["attack"]) == (rate, attack) and figure in run]
+        seeds = {rule: [run[figure] for run in mine if run["rule"] == rule] for rule in RULES}
+        ours = {rule: round(float(np.mean(values)), 4) for rule, values in seeds.items() if values}
+        if ours:
+            theirs = dict(zip(RULES, published.get((attack, figure), ()), strict=False))
+            rows.append(dict(zip(("rate", "attack", "figure"), key, strict=True)) | {"ours": ours, "published": theirs})
     return rows
 
 
 def show(rates: Sequence[dict[str, Any]], runs: Sequence[dict[str, Any]]) -> None:
-    """The table for people: ours / published."""
-    print(f"{'ours / published':24}" + "".join(f"{rule:>15}" for rule in RULES))
-    for row in table(runs):
-        cells = (f"{_shown(row['ours'].get(rule))} / {_shown(row['published'].get(rule))}" for rule in RULES)
-        print(f"{row['attack'] + ' ' + row['figure']:24}" + "".join(f"{cell:>15}" for cell in cells))
-    print("learning rates, error held out: " + ", ".join(f"{one['rate']:g}: {one['error']:.3f}" for one in rates))
-    print(f"{sum(one['seconds'] for one in (*rates, *runs)) / 60:.1f} minutes of a core\n{DIFFERENCES}")
+    """The tables for people: ours / published."""
+    for rate, rows in groupby(table(runs), key=lambda row: row["rate"]):
+        print(f"\n{f'learning rate {rate:g}':24}" + "".join(f"{rule:>15}" for rule in RULES))
+        for row in rows:
+            cells = (f"{_shown(row['ours'].get(rule))} / {_shown(row['published'].get(rule))}" for rule in RULES)
+            print(f"{row['attack'] + ' ' + row['figure']:24}" + "".join(f"{cell:>15}" for cell in cells))
+    print("\nour figure / the published one")
+    print("error held out, by learning rate: " + ", ".join(f"{one['rate']:g}: {one['error']:.3f}" for one in rates))
+    print(f"{sum(one['seconds'] for one in (*rates, *runs)) / 60:.1f} minutes of a core\n\n{DIFFERENCES}")
 
 
 def _shown(value: float | None) -> str:
@@ -301,10 +303,10 @@ def _shown(value: float | None) -> str:
 
 def best_rate(rates: list[dict[str, Any]], setting: Setting, images: Images) -> float:
     """The rate of least error where nobody attacks the mean; those not tried yet are, and added to `rates`."""
-    run = Run("mean", "none", 0)
     for rate in RATES:
         if rate not in [one["rate"] for one in rates]:
-            federation = Federation(run, rate, setting, images)
+            run = Run("mean", "none", 0, rate)
+            federation = Federation(run, setting, images)
             w, figures = train(run, federation)
             error = round(federation.error_held_out(w), 4)
             rates.append({"rate": rate, "error": error, "seconds": figures["seconds"]})
@@ -313,12 +315,12 @@ def best_rate(rates: list[dict[str, Any]], setting: Setting, images: Images) -> 
     return best
 
 
-def todo(given: argparse.Namespace) -> Iterator[Run]:
+def todo(given: argparse.Namespace, rate: float) -> Iterator[Run]:
     """The runs that were asked for."""
     first, last = (int(part) for part in given.seeds.split("-"))
     for seed in range(first, last + 1):
         for attack in given.attack:
-            yield from (Run(rule, attack, seed) for rule in given.rule)
+            yield from (Run(rule, attack, seed, rate) for rule in given.rule)
 
 
 def work(given: argparse.Namespace, setting: Setting) -> None:
@@ -326,11 +328,11 @@ def work(given: argparse.Namespace, setting: Setting) -> None:
     images, began = load("mnist"), time.monotonic()
     rates, runs = read(setting) if given.iterations is None else ([], [])
     rate = best_rate(rates, setting, images) if given.rate is None else given.rate
-    for run in todo(given):
+    for run in todo(given, rate):
         if any(asdict(run).items() <= done.items() for done in runs):
             continue
-        _, figures = train(run, Federation(run, rate, setting, images))
-        runs.append(asdict(run) | {"rate": rate} | figures)
+        _, figures = train(run, Federation(run, setting, images))
+        runs.append(asdict(run) | figures)
         if given.iterations is None:
             write(setting, rates, runs)
         passed = (time.monotonic() - began) / 60
@@ -347,11 +349,9 @@ def main() -> None:
     parser.add_argument("--seeds", default="0-0", help="first-last")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after the run that passes them")
     parser.add_argument("--iterations", type=int, help="for a trial: fewer of them, and nothing is written")
-    parser.add_argument("--rate", type=float, help="for a trial: this learning rate")
+    parser.add_argument("--rate", type=float, help="default: that of least error without an attack")
     parser.add_argument("--show", action="store_true", help="print what is done, and run nothing")
     given = parser.parse_args()
-    if given.rate is not None and given.iterations is None:
-        parser.error("--rate is for a trial: give --iterations too")
     use_threads(1)
     setting = Setting() if given.iterations is None else replace(Setting(), iterations=given.iterations)
     if not given.show:

@@ -98,6 +98,15 @@ def test_the_same_lab_gives_the_same_figures_and_another_seed_others() -> None:
 
 
 @pytest.mark.usefixtures("four_shadows")
+def test_under_privacy_it_says_what_no_attack_can_exceed() -> None:
+    """Ours is one attack of many: ε = 8 alone does not promise what was measured."""
+    lab = by_heart(examples=20, rounds=40)  # σ = 3.80: μ = 1.66
+    notes = played(lab, "loss-threshold", "yours").notes
+    assert any("at most 7.7% of the members at 0.1 % false alarms, AUC at most 0.88" in note for note in notes)
+    assert not any("at most" in note for note in played(lab, "loss-threshold", "none").notes)
+
+
+@pytest.mark.usefixtures("four_shadows")
 def test_few_examples_are_said_to_allow_no_false_alarm() -> None:
     found = played(by_heart(examples=20, rounds=4), "lira", "none")
     assert any("no false alarm at all is allowed" in note for note in found.notes)

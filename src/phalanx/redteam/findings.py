@@ -2,7 +2,7 @@
 
 Severity is impact by effort. Impact: the attackers' goal is met (3), nearly half of the way (2), less (1). Effort: a
 single member that knows nothing of the rule is one step worse, attackers who see the others' updates one step less.
-Riding along is medium at most.
+Riding along is medium at most, and what no protocol promises, that messages arrive, is low.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from phalanx.attacks.card import Card
 from phalanx.redteam.defences import NONE, RULES, TRUSTING_GATE
 from phalanx.redteam.result import SEVERITIES, Finding, Judged, Severity
 
+NOT_A_GOAL = "silenced"  # whoever carries messages can lose them
 _UNDEFENDED = (NONE, TRUSTING_GATE, "central")
 _FIXES: Mapping[str, str] = {
     "T1": "a rule that bounds what one member adds (docs/which-rule.md), and a gate",
@@ -65,23 +66,37 @@ def severity(one: Judged, card: Card) -> Severity:
         level -= 1
     if card.goal.measure == "rode":  # unfair, and no harm to the model
         level = min(level, 2)
+    if card.goal.measure == NOT_A_GOAL:
+        level = 1
     return ("low", "low", "medium", "high", "critical")[min(max(level, 0), 4)]
+
+
+_SAID: Mapping[str, str] = {
+    "damage": "cost the model {:.1f} points of accuracy",
+    "class_damage": "cost the class that they aimed at {:.1f} points of recall",
+    "backdoor_lift": "had {:.0f} % more of the triggered inputs taken for their class",
+    "rode": "took part and got the model in {:.0f} % of the rounds",
+    "blocked": "kept {:.0f} % of the rounds from giving a model",
+    "psnr_gain": "rebuilt training inputs {:.1f} dB better than by guessing their mean",
+    "label_gain": "read {:.0f} % more labels than by chance",
+    "token_gain": "read {:.0f} % more tokens than by chance",
+    "isolation": "had one member's update be {:.0f} % of the sum of all",
+    "similarity_gain": "drew inputs {:.2f} more like those that were trained on than like others",
+    "tpr_at_01": "told {:.2f} % of the training examples for what they are, at 0.1 % false alarms",
+    "value_learned": "read updates out of what was recorded, with a correlation of {:.0f} %",
+    "changed": "changed the model, or broke the run, in {:.0f} % of the tries",
+    "silenced": "kept a member's updates out of {:.0f} % of the rounds: availability",
+    "kept": "made the receiver hold {:.0f} messages for one",
+}
 
 
 def _happened(one: Judged, card: Card) -> str:
     who = "an onlooker or courier" if not one.hostile else f"{one.hostile} hostile member{'s' * (one.hostile > 1)}"
-    figure = one.figure
+    who = who[0].upper() + who[1:]
+    figure, goal = one.figure, card.goal
     if figure is None:
         return f"{card.title}, by {who}."
-    said = {
-        "damage": f"cost the model {100 * figure.value:.1f} points of accuracy",
-        "class_damage": f"cost the class that they aimed at {100 * figure.value:.1f} points of recall",
-        "backdoor_lift": f"had {100 * figure.value:.0f} % more of the triggered inputs taken for their class",
-        "rode": f"took part and got the model in {100 * figure.value:.0f} % of the rounds",
-        "blocked": f"kept {100 * figure.value:.0f} % of the rounds from giving a model",
-    }.get(card.goal.judged, f"reached {card.goal.judged} = {figure.value:.3g}")
-    unit = 1 if card.goal.unit in ("dB", "ratio") else 100
-    return (
-        f"{who[0].upper()}{who[1:]} {said} (95 % interval {unit * figure.low:.3g} to {unit * figure.high:.3g}); "
-        f"the limit is {unit * card.goal.held:.3g}."
-    )
+    unit = 1 if goal.unit in ("dB", "ratio") else 100
+    said = _SAID.get(goal.judged, f"reached {goal.judged} = {{:.3g}}").format(unit * figure.value)
+    interval = f"95 % interval {unit * figure.low:.3g} to {unit * figure.high:.3g}"
+    return f"{who} {said} ({interval}); the limit is {unit * goal.held:.3g}."

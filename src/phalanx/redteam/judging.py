@@ -125,28 +125,31 @@ def _undefended(bench: Bench, group: Group) -> str:
 def _works(bench: Bench, group: Group) -> bool:
     """Whether the attack meets its goal where nothing defends; False where that was not tried."""
     goal = _card(bench, group).goal
-    base = Group(group.attack, _undefended(bench, group), group.hostile, group.split)
-    sound = [
-        outcome
-        for cell in base.cells(bench.seeds)
-        if (outcome := bench.outcomes.get(cell)) is not None and not outcome.unavailable
-    ]
-    reached = _figure(bench, group.attack, goal.measure, sound)
+    reached = _figure(bench, group.attack, goal.measure, _sound_undefended(bench, group))
     return reached is not None and reached.value >= goal.met
 
 
 def _harm(bench: Bench, group: Group, figure: Figure | None) -> float | None:
-    """0 at the limit that holds, 1 at the attackers' goal; of a goal with two measures, at its undefended figure."""
+    """0 at the limit that holds, 1 at the attackers' goal.
+
+    Where a defence is judged by another measure than the goal's, 1 is what the attack does to that undefended.
+    """
     if figure is None:
         return None
     goal = _card(bench, group).goal
     top = goal.met
-    if goal.unit == "dB":  # the goal is in decibels, the limit in decibels above a guess
-        base = Group(group.attack, _undefended(bench, group), group.hostile, group.split)
-        sound = [bench.outcomes[c] for c in base.cells(bench.seeds) if c in bench.outcomes]
-        reached = _figure(bench, group.attack, goal.judged, [one for one in sound if not one.unavailable])
-        top = goal.held + 1.0 if reached is None else max(reached.value, goal.held + 1.0)
-    return max(0.0, (figure.value - goal.held) / (top - goal.held)) if top > goal.held else float(figure.value > top)
+    if goal.judged != goal.measure:
+        reached = _figure(bench, group.attack, goal.judged, _sound_undefended(bench, group))
+        top = goal.held if reached is None else reached.value
+    if not top > goal.held:  # undefended, it does nothing
+        return float(figure.value > goal.held)
+    return max(0.0, (figure.value - goal.held) / (top - goal.held))
+
+
+def _sound_undefended(bench: Bench, group: Group) -> list[Outcome]:
+    base = Group(group.attack, _undefended(bench, group), group.hostile, group.split)
+    found = [bench.outcomes[cell] for cell in base.cells(bench.seeds) if cell in bench.outcomes]
+    return [one for one in found if not one.unavailable]
 
 
 # ------------------------------------------------------------------------------------------------------------- figures

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from phalanx.attacks.card import Card
+from phalanx.redteam.findings import NOT_A_GOAL
 from phalanx.redteam.known import Known
 from phalanx.redteam.outcome import QUIET, Cell, Outcome
 from phalanx.redteam.result import Cost, Judged, Leak, Threat, Worst
@@ -26,6 +27,13 @@ THREATS: Mapping[str, str] = {
 }
 # Threats that no control of this version is for: what later versions are measured by.
 NOT_YET = frozenset({"T7", "T10", "T11"})
+# The first of these verdicts that there is decides; what was left out keeps a threat from being called defended.
+_STATUS = (
+    ("unclear", "unclear"),
+    ("not tested", "not tested"),
+    ("held", "defended"),
+    ("invalid test", "invalid test"),
+)
 _GOALS = ("damage", "backdoor_lift")
 YOURS = "yours"
 
@@ -109,16 +117,11 @@ def _threat(number: str, title: str, judged: Sequence[Judged], cards: Mapping[st
     mine = [j for j in judged if j.defence == YOURS and j.attack != QUIET and cards[j.attack].threat == number]
     by: dict[str, list[str]] = {}
     for one in mine:
-        by.setdefault(one.verdict, []).append(one.attack)
+        verdict = one.verdict if cards[one.attack].goal.measure != NOT_A_GOAL else "not a goal"
+        by.setdefault(verdict, []).append(one.attack)
     said = "; ".join(f"{verdict}: {', '.join(sorted(set(names)))}" for verdict, names in sorted(by.items()))
     if "not held" in by:
         status = "not defended yet" if number in NOT_YET else "not defended"
-    elif "unclear" in by:
-        status = "unclear"
-    elif "held" in by:
-        status = "defended"
-    elif "invalid test" in by:
-        status = "invalid test"
     else:
-        status = "not tested"
+        status = next((words for verdict, words in _STATUS if verdict in by), "not tested")
     return Threat(number, title, status, said)

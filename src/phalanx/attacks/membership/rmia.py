@@ -4,7 +4,8 @@ Zarifzadeh et al., ICML 2024 (arXiv:2312.03262), sections 3.1 and 3.2. Letters: 
 label, P its mean over models with and without the example, `a` the slope of P_in ≈ a·P_out + (1 - a).
 
 The population z are the examples asked about, each compared with all. Those that are members raise the bar for
-everybody alike, so the order of the scores is that of any other z; only ties depend on how many there are.
+everybody alike, so the order of the scores is that of any other z. A few hundred z leave ties between targets, which
+tens of thousands, as in the paper, do not: they go to the greater ratio.
 """
 
 from __future__ import annotations
@@ -54,9 +55,9 @@ def _mean(p: F64, side: Bools) -> tuple[F64, Bools]:
 
 
 def _dominated(log_ratio: F64, gamma: float) -> F64:
-    """(n,): the share of all whose ratio, times γ, is smaller."""
+    """(n,): the share of all whose ratio, times γ, is smaller; by less than 1/n more, the greater the ratio is."""
     below = np.searchsorted(np.sort(log_ratio), log_ratio - np.log(gamma), side="left")
-    share: F64 = below / len(log_ratio)
+    share: F64 = (below + expit(log_ratio)) / len(log_ratio)
     return share
 
 
