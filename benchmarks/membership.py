@@ -6,8 +6,8 @@
 600 images of MNIST (`make bench-data`) at ten members, one image in ten with a wrong label; a network of one hidden
 layer. Each of 33 models is trained on a random half of them: in one place, by plain federated averaging of five steps a
 round, or in rounds of one step with ε = 8 for each example. Each model is the target in turn, and the k after it, in a
-circle, are the shadow models. FedMIA, which needs none, sees all updates of the first four federated runs. Everything is
-drawn from SEEDS, the images too. Takes three minutes.
+circle, are the shadow models. FedMIA, which needs none, sees all updates of the first four federated runs. Everything
+is drawn from SEEDS, the images too. Takes three minutes.
 
 What papers found on CIFAR-10 is printed beside it. The order of the attacks is what can be compared, not the figures.
 """
@@ -220,7 +220,8 @@ def measured() -> dict[str, Any]:
         started = time.monotonic()
         found = [asked(seed, name) for seed in SEEDS]
         gaps[name] = [round(one.gap, 3) for one in found]
-        bounds |= {name: [round(limit, 4) for limit in one.bound] for one in found if one.bound is not None}
+        if found[0].bound is not None:
+            bounds[name] = [round(limit, 4) for limit in found[0].bound]
         rows += rows_of(name, found)
         print(f"{name}: trained and attacked in {time.monotonic() - started:.0f} s", flush=True)
     return {

@@ -96,6 +96,13 @@ def test_a_budget_of_nothing_plays_nothing_and_says_so(config: Path, tmp_path: P
     assert code == 0, stderr
     assert set(envelope["data"]["threats"].values()) == {"not tested"}
     assert "left out" in stderr
+    assert "Nothing was tested" in stderr
+
+
+def test_a_pipeline_in_which_nothing_was_tested_does_not_pass(config: Path, tmp_path: Path) -> None:
+    code, envelope, _ = called(config, *ATTACKS, "--out", tmp_path, "--budget", "0s", "--fail-on", "critical")
+    assert code == 1
+    assert "not a pass" in envelope["message"]
 
 
 @pytest.mark.parametrize(

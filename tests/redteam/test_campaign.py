@@ -53,8 +53,10 @@ def test_the_undefended_come_first_and_each_attack_has_its_own_off_twin() -> Non
     assert cells[0].attack == QUIET
     assert Cell("veto", "trusting-gate", 1, "natural", 0) in cells
     assert Cell("sign-flip", "trusting-gate", 1, "natural", 0) not in cells
-    ranks = [{"none": 0, "trusting-gate": 0, "yours": 1}.get(cell.defence, 2) for cell in cells]
-    assert ranks == sorted(ranks)
+    late = [cell.defence not in ("none", "trusting-gate", "yours") for cell in cells]
+    assert late == sorted(late)
+    order = [(cell.attack, cell.defence) for cell in cells]
+    assert order.index(("sign-flip", "yours")) == order.index(("sign-flip", "none")) + 1
 
 
 def test_all_of_one_seed_comes_before_the_next() -> None:

@@ -27,7 +27,7 @@ from phalanx.store import write_file
 
 try:
     from phalanx.redteam.campaign import Campaign, campaign, run_campaign
-    from phalanx.redteam.defences import NAMES
+    from phalanx.redteam.defences import NAMES, NONE, RULES, TRUSTING_GATE
     from phalanx.redteam.known import known
     from phalanx.redteam.matrix import Progress as Standing
     from phalanx.redteam.report.atlas import as_atlas_layer
@@ -111,6 +111,8 @@ def show_redteam(asked: Asked, output: Output) -> None:
     why = []
     if exit_worthy(result, asked.fail_on):
         why.append(f"there are findings of severity {asked.fail_on} or worse")
+    if asked.fail_on is not None and not _tested(result):
+        why.append("nothing was tested against your configuration, which is not a pass")
     if earlier is not None and regressed(result):
         why.append("there are findings that are new or worse than in the baseline")
     if why:
@@ -268,8 +270,10 @@ def _conclude(result: Result, paths: Mapping[str, Path], output: Output) -> None
         output.people.print(table)
         if len(result.findings) > _SHOWN:
             output.say(f"{len(result.findings) - _SHOWN} more findings are in the report.")
-    else:
+    elif _tested(result):
         output.say("Nothing of what was tested got through the configuration.")
+    else:
+        output.say("[bold]Nothing was tested against your configuration[/]: see what was left out, and why.")
     said: dict[str, list[str]] = {}
     for threat in result.threats:
         said.setdefault(threat.status, []).append(threat.id)
@@ -278,6 +282,12 @@ def _conclude(result: Result, paths: Mapping[str, Path], output: Output) -> None
         output.say(f"left out  {len(result.left_out)} pairs of attack and defence, named in the report")
     output.say(f"report    {paths['html']}")
     output.say(f"machines  {paths['json']}, {paths['sarif'].name}, {paths['atlas'].name}")
+
+
+def _tested(result: Result) -> bool:
+    """Whether any attack that works was played against a configuration of the user's."""
+    theirs = {one.name for one in result.defences} - {NONE, TRUSTING_GATE, *RULES}
+    return any(one.defence in theirs and one.verdict in ("held", "not held", "unclear") for one in result.judged)
 
 
 def _data(result: Result, paths: Mapping[str, Path]) -> dict[str, object]:

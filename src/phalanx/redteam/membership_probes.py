@@ -156,7 +156,8 @@ def _of_yours(lab: Lab, setting: Setting) -> list[str]:
 def _promise(mechanism: ExamplePrivacy, rounds: int) -> str:
     """The most that any attack can do, one that sees every update of a member too.
 
-    T rounds of the Gaussian mechanism are μ-GDP with μ = √T / σ: Dong, Roth and Su, JRSS B 84 (2022), corollary 2.
+    T rounds of the Gaussian mechanism are μ-GDP with μ = √T / σ, which bounds every test: Dong, Roth and Su, Gaussian
+    Differential Privacy, JRSS B 84 (2022), sections 2.3 and 3.2.
     """
     normal, mu = NormalDist(), math.sqrt(rounds) / mechanism.noise_multiplier
     share = normal.cdf(normal.inv_cdf(0.001) + mu)

@@ -1,8 +1,8 @@
 """Which cells a scenario has, and in which order they tell most.
 
-Nobody attacking comes first, since damage is measured against it; then every attack where nothing defends, which
-shows whether it is a test at all; then the user's own configuration; then single rules. One seed of all comes before a
-second.
+Nobody attacking comes first, since damage is measured against it; then attack by attack, where nothing defends, which
+shows whether it is a test at all, and against the user's own configuration; then single rules. One seed of all comes
+before a second.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def quiet(cell: Cell) -> Cell:
     return Cell(QUIET, cell.defence, cell.hostile if cell.defence in RULES else 0, cell.split, cell.seed)
 
 
-def _turn(cell: Cell, played: Played) -> tuple[int, int, int, int]:
-    """Seed by seed; undefended, yours, the rules; nobody attacking first; then in the order of the catalogue."""
+def _turn(cell: Cell, played: Played) -> tuple[int, bool, bool, int, int]:
+    """Seed by seed; undefended and yours before the rules; nobody attacking first; in the order of the catalogue."""
+    rank = _RANK.get(cell.defence, len(_RANK))
     place = played.attacks.index(cell.attack) if cell.attack in played.attacks else 0
-    return played.seeds.index(cell.seed), _RANK.get(cell.defence, 2), int(cell.attack != QUIET), place
+    return played.seeds.index(cell.seed), rank == len(_RANK), cell.attack != QUIET, place, rank

@@ -76,10 +76,11 @@ class Shadows:
             if not side.count.any():
                 raise ValueError(f"no example is {word} the training of any shadow model, and that is compared")
         both = (inside.count > 0) & (outside.count > 0)
-        added = (
-            (inside.mean - outside.mean)[both] if both.any() else self.phi[self.inside] - self.phi[~self.inside].mean()
-        )
-        return inside.filled(outside.mean + added.mean()), outside.filled(inside.mean - added.mean())
+        if both.any():
+            added = float((inside.mean - outside.mean)[both].mean())
+        else:
+            added = float(self.phi[self.inside].mean() - self.phi[~self.inside].mean())
+        return inside.filled(outside.mean + added), outside.filled(inside.mean - added)
 
     def outside(self) -> Moments:
         """OUT alone, which needs no shadow on the other side unless an example has none on this one."""
