@@ -15,6 +15,8 @@ from functools import cache
 from multiprocessing import get_context
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from phalanx.errors import ConfigError, NotAvailable, RuleRefused
 from phalanx.federation import Federation
 from phalanx.learning.threads import use_threads
@@ -179,7 +181,9 @@ _ground: Ground | None = None
 
 
 def _start_worker() -> None:
+    """One thread for each worker, in torch and in BLAS: a thread a core in each of them makes all of them wait."""
     use_threads(1)
+    threadpool_limits(1)
 
 
 def _play(cell: Cell) -> tuple[Outcome, float]:
