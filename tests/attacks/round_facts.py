@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from phalanx.attacks.aim import Aim, Seat
+from phalanx.attacks.card import Knowledge
 from phalanx.attacks.triggers import Turned
 from phalanx.attacks.view import Round, Sight, View
 from phalanx.rules import Chain, Mean, Rule
@@ -35,8 +36,9 @@ def view(
     hostile: int = HOSTILE,
     past: tuple[F32, ...] = (),
     seed: int = 0,
+    knowledge: Knowledge = "white",
 ) -> View:
-    """What white-box attackers see. Poisoned training goes a tenth of `bad_direction` a round."""
+    """What attackers see, white-box ones by default. Poisoned training goes a tenth of `bad_direction` a round."""
     rows = honest_rows() if honest is None else honest
     own = honest_rows(hostile, 2) if honest is None else np.zeros((hostile, D), np.float32)
     chain = rule if isinstance(rule, Chain) else Chain((), Mean() if rule is None else rule)
@@ -53,4 +55,4 @@ def view(
         poisoned=lambda: np.tile(bad_direction(), (hostile, 1)),
         trained=lambda starts, times: np.tile(np.float32(0.1 * times) * bad_direction(), (len(starts), 1)),
     )
-    return View(facts, Sight("white"), AIM, np.random.default_rng(seed))
+    return View(facts, Sight(knowledge), AIM, np.random.default_rng(seed))

@@ -9,7 +9,7 @@ from phalanx.aggregation import aggregate
 from phalanx.attacks import free_riding, identities, in_time, planting, updates
 from phalanx.attacks.catalogue import DEFAULT, TRAINING_ATTACKS
 from phalanx.attacks.training_attack import Craft, always, until_three_quarters
-from phalanx.attacks.view import NotVisible, Sight, View
+from phalanx.attacks.view import NotVisible, View
 from phalanx.errors import NotAvailable
 from phalanx.redteam.known import attack
 from phalanx.rules import CAF, Chain, GeometricMedian, Mean, MultiKrum, NormClip, Rule, TrimmedMean
@@ -183,8 +183,7 @@ def test_the_catalogue_names_each_attack_once_and_the_default_is_part_of_it() ->
 @pytest.mark.parametrize("name", sorted(TRAINING_ATTACKS))
 def test_every_attack_makes_do_with_what_its_attackers_see(name: str) -> None:
     one = TRAINING_ATTACKS[name]
-    seen = view(MultiKrum(3), past=(np.zeros(D, np.float32),))
-    limited = View(seen._facts, Sight(one.card.knowledge), seen.aim, np.random.default_rng(0))
+    limited = view(MultiKrum(3), past=(np.zeros(D, np.float32),), knowledge=one.card.knowledge)
     rows = np.asarray(one.craft(limited))
     assert rows.shape in ((D,), (HOSTILE, D))
     assert np.isfinite(rows).all()
@@ -192,8 +191,7 @@ def test_every_attack_makes_do_with_what_its_attackers_see(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["ipm", "best-response", "backdoor-tuned", "model-replacement"])
 def test_off_twin_with_less_knowledge_the_attack_is_stopped_by_the_view(name: str) -> None:
-    seen = view(DEPLOYED)
-    blind = View(seen._facts, Sight("black"), seen.aim, np.random.default_rng(0))
+    blind = view(DEPLOYED, knowledge="black")
     with pytest.raises(NotVisible):
         TRAINING_ATTACKS[name].craft(blind)
 

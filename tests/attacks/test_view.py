@@ -83,6 +83,19 @@ def test_what_is_seen_cannot_be_changed() -> None:
             array[...] = 0
 
 
+@pytest.mark.parametrize("knowledge", ["black", "grey"])
+def test_what_is_hidden_is_not_in_the_view_at_all(knowledge: Knowledge) -> None:
+    held = vars(view_of(knowledge))
+    assert held["_honest"] is None
+    assert (held["_deployed"] is None) == (knowledge == "black")
+
+
+def test_the_round_keeps_its_own_arrays() -> None:
+    view = view_of("white")
+    assert view.model.base is None
+    assert view.honest.base is None
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [("name", "With Capitals"), ("name", ""), ("threat", "T14"), ("threat", "t1"), ("knowledge", "all")],

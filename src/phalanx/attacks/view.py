@@ -42,17 +42,21 @@ class Sight:
     knowledge: Knowledge
     venue: str = "open"
 
-    def check_rule(self) -> None:
-        """Raises NotVisible for attackers who do not know the deployed rule."""
-        if self.knowledge == "black":
-            raise NotVisible("black-box attackers do not know the rule or the number of members")
+    @property
+    def sees_rule(self) -> bool:
+        """All but black-box attackers know what is deployed."""
+        return self.knowledge != "black"
 
-    def check_honest(self) -> None:
-        """Raises NotVisible for attackers who do not see the others' updates."""
+    @property
+    def sees_honest(self) -> bool:
+        """White-box attackers see the others' updates, where the venue shows them to anybody."""
+        return self.knowledge == "white" and SHOWS_UPDATES[self.venue]
+
+    def why_not_honest(self) -> str:
+        """Why the others' updates are not seen."""
         if self.knowledge != "white":
-            raise NotVisible(f"{self.knowledge}-box attackers do not see the honest members' updates")
-        if not SHOWS_UPDATES[self.venue]:
-            raise NotVisible(f"nobody sees a single update in the venue {self.venue!r}")
+            return f"{self.knowledge}-box attackers do not see the honest members' updates"
+        return f"nobody sees a single update in the venue {self.venue!r}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,14 +77,20 @@ class Round:
 
 
 class View:
-    """One round as hostile members see it together. Arrays are read-only: what an attack keeps, it copies."""
+    """One round as hostile members see it together. What they may not see is not in here at all.
+
+    Arrays are copies and read-only: nothing that an attack does to them reaches the round.
+    """
 
     def __init__(self, facts: Round, sight: Sight, aim: Aim, rng: np.random.Generator) -> None:
-        self._facts, self._sight = facts, sight
+        self._sight = sight
+        self._own, self._poisoned, self._trained = facts.own, facts.poisoned, facts.trained
+        self._deployed = (facts.rule, facts.members) if sight.sees_rule else None
+        self._honest = facts.honest if sight.sees_honest else None
         self.round, self.rounds = facts.number, facts.rounds
         self.aim, self.rng = aim, rng  # what the attackers agreed on; chance of their own, from the seed
-        self.model = _frozen(facts.model)
-        self.past = tuple(_frozen(one) for one in facts.past)
+        self.model = _copied(facts.model)
+        self.past = tuple(_copied(one) for one in facts.past)
         self.seats = facts.seats
 
     @property
@@ -96,7 +106,7 @@ class View:
     @cached_property
     def own(self) -> F32:
         """(f, d): what the hostile members would send if they were honest, on their true data, clip and noise too."""
-        return _frozen(self._facts.own())
+        return _copied(self._own())
 
     @cached_property
     def poisoned(self) -> F32:
@@ -104,7 +114,7 @@ class View:
 
         Without the clip and the noise that the order asks for: they do not obey it.
         """
-        return _frozen(self._facts.poisoned())
+        return _copied(self._poisoned())
 
     def trained(self, *, rounds: int = 1, starts: F32 | None = None) -> F32:
         """(f, d): how far `rounds` rounds of training on the poisoned data lead each from its start, afresh.
@@ -112,32 +122,36 @@ class View:
         `starts` (f, d) are by default all the model.
         """
         begin = np.tile(self.model, (self.f, 1)) if starts is None else np.array(starts, np.float32)
-        return _frozen(self._facts.trained(begin, rounds))
+        return _copied(self._trained(begin, rounds))
 
     @property
     def rule(self) -> Chain:
         """The deployed rule. Raises NotVisible for black-box attackers."""
-        self._sight.check_rule()
-        return self._facts.rule
+        return self._rule_and_members()[0]
 
     @property
     def members(self) -> int:
         """All members asked in this round. Raises NotVisible for black-box attackers."""
-        self._sight.check_rule()
-        return self._facts.members
+        return self._rule_and_members()[1]
 
     @cached_property
     def honest(self) -> F32:
         """(h, d): the honest members' updates of this round. Raises NotVisible for all but white-box attackers."""
-        self._sight.check_honest()
-        return _frozen(self._facts.honest())
+        if self._honest is None:
+            raise NotVisible(self._sight.why_not_honest())
+        return _copied(self._honest())
 
     def length(self) -> float:
         """The l2 norm that an honest update has, as far as these attackers can tell: the median over their own."""
         return float(np.median(np.linalg.norm(self.own.astype(np.float64), axis=1)))
 
+    def _rule_and_members(self) -> tuple[Chain, int]:
+        if self._deployed is None:
+            raise NotVisible("black-box attackers do not know the rule or the number of members")
+        return self._deployed
 
-def _frozen(array: F32) -> F32:
-    view = np.asarray(array, np.float32).view()
-    view.flags.writeable = False
-    return view
+
+def _copied(array: F32) -> F32:
+    copy = np.array(array, np.float32)
+    copy.flags.writeable = False
+    return copy
