@@ -50,8 +50,9 @@ def view(
         seats=tuple(Seat(i, hostile) for i in range(hostile)),
         members=len(rows) + hostile,
         rule=chain,
-        honest=lambda: rows,
-        own=lambda: own,
+        honest=rows,
+        own=own,
+        memory={},
         poisoned=lambda: np.tile(bad_direction(), (hostile, 1)),
         trained=lambda starts, times: np.tile(np.float32(0.1 * times) * bad_direction(), (len(starts), 1)),
     )

@@ -29,8 +29,9 @@ def view_of(knowledge: Knowledge, venue: str = "open", number: int = 3) -> View:
         seats=tuple(Seat(i, HOSTILE) for i in range(HOSTILE)),
         members=HONEST + HOSTILE,
         rule=Chain((), Mean()),
-        honest=lambda: rows(HONEST, 1.0),
-        own=lambda: rows(HOSTILE, 2.0),
+        honest=rows(HONEST, 1.0),
+        own=rows(HOSTILE, 2.0),
+        memory={},
         poisoned=lambda: rows(HOSTILE, 3.0),
         trained=lambda starts, rounds: starts + np.float32(rounds),
     )

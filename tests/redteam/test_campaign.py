@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from phalanx.errors import ConfigError
 from phalanx.learning.threads import use_threads
 from phalanx.redteam.campaign import Campaign, campaign, run_campaign
-from phalanx.redteam.kept import NAME, Kept, key_of
+from phalanx.redteam.kept import NAME, Kept, data_digest, key_of
 from phalanx.redteam.known import known
 from phalanx.redteam.matrix import Ground, Progress, play_all
 from phalanx.redteam.outcome import QUIET, Cell, Outcome
@@ -84,7 +85,7 @@ def test_attacks_work_undefended_and_are_judged_where_they_do_not(result: Result
     assert verdicts["sign-flip", "none"] == "works"
     assert verdicts["model-replacement", "none"] == "works"
     assert verdicts["veto", "trusting-gate"] == "works"
-    assert verdicts["veto", "yours"] == "held"
+    assert verdicts["veto", "yours"] in ("held", "unclear")  # eight rounds of one seed are few
     assert verdicts["rider-echo", "yours"] == "not held"
     assert "yours:rider-echo:1:natural" in {one.id for one in result.findings}
 
@@ -131,7 +132,7 @@ def test_beyond_its_budget_a_campaign_says_what_it_left_out(tmp_path: Path) -> N
 def test_cells_of_an_attack_that_does_nothing_undefended_come_last(tmp_path: Path) -> None:
     order: list[str] = []
     one = small(("zero", "sign-flip"))
-    ground = Ground(one.federation, one.known, {}, "program")
+    ground = Ground(one.federation, one.known, {}, "program", "data")
 
     def note(progress: Progress) -> None:
         if progress.played is not None:
@@ -145,7 +146,7 @@ def test_cells_of_an_attack_that_does_nothing_undefended_come_last(tmp_path: Pat
 def test_progress_has_an_eta_that_was_measured(tmp_path: Path) -> None:
     seen: list[Progress] = []
     one = small(("sign-flip",))
-    play_all(Ground(one.federation, one.known, {}, "p"), one.cells(), Kept(tmp_path), None, seen.append)
+    play_all(Ground(one.federation, one.known, {}, "p", "data"), one.cells(), Kept(tmp_path), None, seen.append)
     assert seen[-1].done == seen[-1].cells == len(one.cells())
     assert all(progress.eta_s is not None for progress in seen)
     assert seen[-1].eta_s == 0
@@ -186,7 +187,7 @@ def test_another_version_of_a_strangers_attack_is_played_again(tmp_path: Path) -
     keys = []
     for scale in (1, 2):
         path.write_text(text.format(scale))
-        ground = Ground(federation(), known([path]), {}, "p")
+        ground = Ground(federation(), known([path]), {}, "p", "data")
         keys.append(ground.key(Cell("mine", "none", 1, "natural", 0)))
     assert keys[0] != keys[1]
 
@@ -211,9 +212,54 @@ def test_an_outcome_is_kept_under_all_that_it_depends_on(tmp_path: Path) -> None
     cell = Cell("ipm", "none", 1, "natural", 0)
     Kept(tmp_path).add(key_of("a", cell), Outcome(cell=cell, measures={"accuracy": 0.5}))
     held = Kept(tmp_path)
-    assert held.get(key_of("a", cell)) == Outcome(cell=cell, measures={"accuracy": 0.5})
-    assert held.get(key_of("b", cell)) is None
+    assert held.get(key_of("a", cell), cell) == Outcome(cell=cell, measures={"accuracy": 0.5})
+    assert held.get(key_of("b", cell), cell) is None
     assert json.loads((tmp_path / NAME).read_text())["outcome"]["cell"]["attack"] == "ipm"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "no json",
+        "{}",
+        "[]",
+        '{"key": "k", "outcome": {"cell": {}}}',
+        '{"key": "k", "outcome": {"cell": 3, "measures": {}, "counts": {}, "series": {}}}',
+    ],
+)
+def test_a_line_that_is_no_outcome_is_played_again(tmp_path: Path, line: str) -> None:
+    cell = Cell("ipm", "none", 1, "natural", 0)
+    (tmp_path / NAME).write_text(line + "\n")
+    tmp_path.chmod(0o700)
+    held = Kept(tmp_path)
+    assert held.unread == 1
+    held.add("k", Outcome(cell=cell))
+    assert Kept(tmp_path).get("k", cell) == Outcome(cell=cell)
+
+
+def test_an_outcome_of_another_cell_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    Kept(tmp_path).add("k", Outcome(cell=Cell("ipm", "none", 1, "natural", 0)))
+    assert Kept(tmp_path).get("k", Cell("alie", "none", 1, "natural", 0)) is None
+
+
+def test_other_examples_are_other_cells() -> None:
+    sites = federation().sites
+    member, data = next(iter(sites.items()))
+    changed = {**sites, member: replace(data, x_train=data.x_train + np.float32(1))}
+    assert data_digest(sites) != data_digest(changed)
+    assert data_digest(sites) == data_digest(dict(reversed(list(sites.items()))))
+
+
+def test_an_attack_that_quits_is_no_defence(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from phalanx.redteam import attack\n"
+        '@attack(name="quitter", title="Quits", goal="damage", knowledge="black", paper="ours")\n'
+        "def quitter(view):\n    raise SystemExit(0)\n"
+    )
+    scenario = Scenario(attacks=("quitter",), defences=("none", "yours"))
+    found = run(campaign(federation(), known([path]), scenario, range(1), "phalanx"), tmp_path / "out")
+    assert {j.verdict for j in found.judged if j.attack == "quitter"} == {"not available"}
 
 
 # ------------------------------------------------------------------------------------------------------------- scenario

@@ -89,7 +89,7 @@ def test_whitewashed_members_attack_in_both_halves_under_two_names(lab: Lab) -> 
 
 
 def test_the_same_cell_gives_the_same_outcome(lab: Lab) -> None:
-    for name in ("gaussian", "best-response", "sybil-noise"):
+    for name in ("gaussian", "best-response"):
         assert played(lab, name, "trimmed-mean") == played(lab, name, "trimmed-mean")
 
 

@@ -67,6 +67,7 @@ def _backdoor(
     trigger: TriggerKind = "patch",
     triggered: Triggered = stamped_others,
     active: Active = until_three_quarters,
+    fewest: int = 1,
     whitewash: bool = False,
 ) -> TrainingAttack:
     """An attack that wants triggered inputs misread and nothing else to be noticed."""
@@ -80,6 +81,7 @@ def _backdoor(
         trigger=trigger,
         triggered=triggered,
         active=active,
+        fewest=fewest,
         whitewash=whitewash,
     )
 
@@ -167,6 +169,7 @@ _DATA = (
         paper="DBA, Xie et al., ICLR 2020",
         does="Each hostile member plants its own piece of the trigger; the whole switches the backdoor on.",
         family="data",
+        fewest=2,
         craft=updates.poisoned,
         poison=plant_part,
     ),
@@ -363,6 +366,7 @@ _IDENTITY = (
         does="One attacker with all hostile identities sends one backdoored update under each.",
         threat="T4",
         family="identity",
+        fewest=2,
         craft=identities.clones(planting.matched),
     ),
     _backdoor(
@@ -372,6 +376,7 @@ _IDENTITY = (
         does="The same with noise across it, so that no two of the updates are alike.",
         threat="T4",
         family="identity",
+        fewest=2,
         craft=identities.noisy_clones(planting.matched),
     ),
     _backdoor(

@@ -41,7 +41,8 @@ class TrainingAttack:
 
     `ballots` is what hostile members say of every candidate, None for the truth. `undefended` is the configuration in
     which the attack has to work for the test to be valid: no control at all, or a gate that trusts every voter.
-    `whitewash`: half-way the hostile members leave and come back under other names.
+    `fewest`: with fewer hostile members it is no other attack than one member's. `whitewash`: half-way the hostile
+    members leave and come back under other names.
     """
 
     card: Card
@@ -52,4 +53,5 @@ class TrainingAttack:
     active: Active = always
     ballots: Claim | None = Claim.BETTER
     undefended: Undefended = "none"
+    fewest: int = 1
     whitewash: bool = False

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -61,17 +62,18 @@ class Sight:
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """The facts of one round that a view is cut from. The functions are called at most once each."""
+    """The facts of one round that a view is cut from."""
 
     number: int
     rounds: int
     model: F32 = field(repr=False)  # (d,)
-    past: Sequence[F32] = field(repr=False)  # the models of the rounds before, the oldest first
+    past: Sequence[F32] = field(repr=False)  # the models of the few rounds before, the oldest first
     seats: tuple[Seat, ...]  # the hostile members asked in this round
     members: int  # all that were asked
     rule: Chain
-    honest: Callable[[], F32] = field(repr=False)  # (h, d) float32
-    own: Callable[[], F32] = field(repr=False)  # (f, d)
+    honest: F32 = field(repr=False)  # (h, d)
+    own: F32 = field(repr=False)  # (f, d)
+    memory: dict[str, Any] = field(repr=False)  # the attackers' own, from the first round of a run to its last
     poisoned: Callable[[], F32] = field(repr=False)  # (f, d)
     trained: Callable[[F32, int], F32] = field(repr=False)  # starts (f, d), rounds of training → (f, d)
 
@@ -79,14 +81,17 @@ class Round:
 class View:
     """One round as hostile members see it together. What they may not see is not in here at all.
 
-    Arrays are copies and read-only: nothing that an attack does to them reaches the round.
+    Arrays are copies and read-only: nothing that an attack does to them reaches the round. This guards against
+    accident, not against code that looks for Python's own back doors.
     """
 
     def __init__(self, facts: Round, sight: Sight, aim: Aim, rng: np.random.Generator) -> None:
         self._sight = sight
-        self._own, self._poisoned, self._trained = facts.own, facts.poisoned, facts.trained
+        self._poisoned, self._trained = facts.poisoned, facts.trained
+        self.own = _copied(facts.own)  # (f, d): what they would send if they were honest: true data, clip and noise too
+        self.memory = facts.memory  # what they want to remember until the run ends, and no longer
         self._deployed = (facts.rule, facts.members) if sight.sees_rule else None
-        self._honest = facts.honest if sight.sees_honest else None
+        self._honest = _copied(facts.honest) if sight.sees_honest else None
         self.round, self.rounds = facts.number, facts.rounds
         self.aim, self.rng = aim, rng  # what the attackers agreed on; chance of their own, from the seed
         self.model = _copied(facts.model)
@@ -102,11 +107,6 @@ class View:
     def last_step(self) -> F32:
         """(d,): how the model moved in the round before, zero in the first: everybody sees it."""
         return self.model - self.past[-1] if self.past else np.zeros_like(self.model)
-
-    @cached_property
-    def own(self) -> F32:
-        """(f, d): what the hostile members would send if they were honest, on their true data, clip and noise too."""
-        return _copied(self._own())
 
     @cached_property
     def poisoned(self) -> F32:
@@ -134,12 +134,12 @@ class View:
         """All members asked in this round. Raises NotVisible for black-box attackers."""
         return self._rule_and_members()[1]
 
-    @cached_property
+    @property
     def honest(self) -> F32:
         """(h, d): the honest members' updates of this round. Raises NotVisible for all but white-box attackers."""
         if self._honest is None:
             raise NotVisible(self._sight.why_not_honest())
-        return _copied(self._honest())
+        return self._honest
 
     def length(self) -> float:
         """The l2 norm that an honest update has, as far as these attackers can tell: the median over their own."""

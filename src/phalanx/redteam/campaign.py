@@ -13,8 +13,8 @@ from phalanx.federation import Federation
 from phalanx.redteam import defences as d
 from phalanx.redteam.dealing import lab_of
 from phalanx.redteam.findings import findings_of
-from phalanx.redteam.judging import Bench, judge
-from phalanx.redteam.kept import Kept, program_digest
+from phalanx.redteam.judging import CENTRAL, Bench, judge
+from phalanx.redteam.kept import Kept, data_digest, program_digest
 from phalanx.redteam.known import Known
 from phalanx.redteam.matrix import Ground, Progress, play_all
 from phalanx.redteam.outcome import Cell, Outcome
@@ -46,7 +46,7 @@ def campaign(federation: Federation, known: Known, scenario: Scenario, seeds: Se
             "learning.held_out = 0 leaves nothing to measure damage on", hint="hold out 0.1 or more for the red team"
         )
     sets = {"default": (*d.DEFAULT, *scenario.defence), "all": (*d.NAMES, *scenario.defence)}
-    taken = sorted(set(scenario.defence) & set(d.NAMES))
+    taken = sorted(set(scenario.defence) & {*d.NAMES, CENTRAL, "default", "all"})
     if taken:
         raise ConfigError(f"there is a defence {taken[0]!r} already", hint="choose another name under [defence]")
     played = Played(
@@ -57,6 +57,12 @@ def campaign(federation: Federation, known: Known, scenario: Scenario, seeds: Se
         seeds=tuple(seeds),
         extra=scenario.defence,
     )
+    first = lab_of(federation, played.splits[0], played.seeds[0])
+    for name in (name for name in played.defences if name in scenario.defence):
+        try:
+            d.settings_of(first, name, played.hostile[0], scenario.defence)
+        except PhalanxError as error:
+            raise ConfigError(f"defence {name}: {error.message}", hint=error.hint) from None
     return Campaign(federation=federation, known=known, played=played, command=command)
 
 
@@ -64,7 +70,8 @@ def run_campaign(
     one: Campaign, folder: Path, budget_s: float | None, report: Callable[[Progress], None]
 ) -> tuple[Result, Mapping[Cell, float]]:
     """Plays the campaign, or goes on with it, and judges. Also the seconds of each cell that was played now."""
-    ground = Ground(one.federation, one.known, one.played.extra, program_digest())
+    data = data_digest(one.federation.sites)
+    ground = Ground(one.federation, one.known, one.played.extra, program_digest(), data)
     cells = one.cells()
     found = play_all(ground, cells, Kept(folder), budget_s, report)
     return _result(one, cells, found.outcomes, found.left_out), found.seconds
@@ -103,7 +110,7 @@ def _result(
         threats=threats_of(judged, cards),
         left_out=_left_out(left_out),
         notes=_notes(judged, outcomes),
-        command=one.command,
+        command=_whole(one),
         waivers={},
     )
 
@@ -122,6 +129,14 @@ def _defences(one: Campaign, lab: object) -> tuple[Defence, ...]:
         except PhalanxError as error:
             described.append(Defence(name, f"not available: {error.message}"))
     return tuple(described)
+
+
+def _whole(one: Campaign) -> str:
+    """The command that plays all of it again."""
+    p = one.played
+    listed = [("attacks", p.attacks), ("defences", p.defences), ("hostile", p.hostile), ("splits", p.splits)]
+    words = " ".join(f"--{name} {','.join(map(str, values))}" for name, values in listed)
+    return f"{one.command} {words} --seeds {len(p.seeds)}"
 
 
 def _left_out(cells: Sequence[Cell]) -> tuple[tuple[str, str], ...]:

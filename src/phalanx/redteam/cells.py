@@ -91,6 +91,8 @@ def _hostile(
     lab: Lab, attack: TrainingAttack, settings: Settings, trainers: Mapping[MemberId, LocalTrainer], count: int
 ) -> _Scene:
     hostile, aim, chance = hostile_of(lab, count), aim_of(lab, attack.trigger), lab.rng("attack", attack.card.name)
+    if count < attack.fewest:
+        raise NotAvailable(f"not available: it needs {attack.fewest} hostile members, and there is {count}")
     if attack.whitewash and settings.learning.local:
         raise NotAvailable("not available: a change of the roster where members keep local tensors")
     x, y = lab.test
@@ -185,7 +187,8 @@ class _Notebook:
     accuracy: list[float] = field(default_factory=list)
     backdoor: list[tuple[int, int]] = field(default_factory=list)
     passed: list[bool] = field(default_factory=list)
-    accepted: list[frozenset[MemberId]] = field(default_factory=list)
+    asked: Counter[MemberId] = field(default_factory=Counter)  # of the hostile: rounds in which they were asked
+    accepted: Counter[MemberId] = field(default_factory=Counter)
     hostile_weight: list[float] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
     base: dict[str, float] = field(default_factory=dict)
@@ -201,7 +204,8 @@ class _Notebook:
             self.backdoor.append(self.measuring.taken_for(standing.model, states, self.scene.triggered, target))
         self.passed.append(record.verdict.passed)
         weights = dict(zip(record.accepted, record.weights, strict=True))
-        self.accepted.append(frozenset(hostile & weights.keys()))
+        self.accepted.update(hostile & weights.keys())
+        self.asked.update(hostile & (weights.keys() | {one.member for one in record.refused}))
         whole = sum(weights.values()) or 1.0  # coordinate-wise rules count the coordinates at which a value was kept
         self.hostile_weight.append(sum(weights.get(member, 0.0) for member in hostile) / whole)
         for one in record.refused:
@@ -226,6 +230,10 @@ class _Notebook:
         measures |= {"blocked": 1 - sum(self.passed) / rounds, "planned": float(rounds)}
         if self.scene.attack is not None and self.scene.aim is not None:
             measures |= self._of_attackers(self.scene.attack, self.scene.aim, rounds)
+            if self.asked:  # the rider that got furthest: that another was caught is no help against it
+                best = max(self.asked, key=lambda member: (self.accepted[member] / self.asked[member], member))
+                counts["rode"] = self.accepted[best], self.asked[best]
+                measures["rode"] = _share(counts["rode"])
         if self.backdoor and self.scene.attack is not None:
             last = _last_active(self.scene.attack, rounds, len(self.backdoor))
             counts["backdoor"] = self.backdoor[last]
@@ -245,15 +253,12 @@ class _Notebook:
         )
 
     def _of_attackers(self, attack: TrainingAttack, aim: Aim, rounds: int) -> dict[str, float]:
-        played = len(self.accepted)
         active = sum(attack.active(number, rounds) for number in range(1, rounds + 1))
-        rode = sum(len(members) == len(self.scene.hostile) for members in self.accepted)
         return {
             "source": float(aim.source),
             "target": float(aim.target),
             "active_rounds": float(active),
-            "rode": rode / rounds,
-            "hostile_weight": sum(self.hostile_weight) / played if played else 0.0,
+            "hostile_weight": sum(self.hostile_weight) / max(1, len(self.hostile_weight)),
         }
 
 

@@ -1,7 +1,7 @@
 """From outcomes to verdicts: does the attack do what it is for where nothing defends, and what of it elsewhere?
 
-Figures are pooled over seeds, each with a 95 % interval. Damage is measured on the same test inputs with and without
-the attack, so that its interval is that of a paired difference. A defence is never said to hold by an attack that does
+Figures are means over seeds, each with a 95 % interval that covers the trials and the spread over seeds. Damage is
+measured on the same test inputs with and without the attack. A defence is never said to hold by an attack that does
 nothing: that is an invalid test. It is said not to hold only where the interval lies above the limit.
 """
 
@@ -11,17 +11,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import stdtrit
 
-from phalanx.attacks.card import Card, Goal
+from phalanx.attacks.card import Card
+from phalanx.redteam.dealing import NATURAL
 from phalanx.redteam.defences import NONE
-from phalanx.redteam.intervals import bootstrap, clopper_pearson, paired_difference, wilson
+from phalanx.redteam.intervals import clopper_pearson, paired_difference, wilson
 from phalanx.redteam.known import Known
 from phalanx.redteam.measuring import Bits, unpacked
 from phalanx.redteam.outcome import QUIET, Cell, Outcome
 from phalanx.redteam.plan import quiet
 from phalanx.redteam.result import Figure, Judged, Verdict
+from phalanx.types import F64
 
 Outcomes = Mapping[Cell, Outcome]
+_FEWEST_SEEDS = 3
+_TOLERATED = 0.5  # of the way from the limit to the goal, that the interval of what is held may reach
 CENTRAL = "central"  # all data in one place: nothing defends there either
 
 
@@ -102,17 +107,32 @@ def _card(bench: Bench, group: Group) -> Card:
 
 
 def _verdict(bench: Bench, group: Group, figure: Figure | None, sound: Sequence[Outcome]) -> tuple[Verdict, str]:
+    """Held only if the interval, too, ends less than half-way from the limit to the goal; not held only if all of it
+    lies above the limit."""
     goal = _card(bench, group).goal
+    reached = _figure(bench, group.attack, goal.measure, sound)
+    if figure is None or reached is None:
+        return "not available", f"{goal.judged} was not measured, or not where nobody attacks"
+    met = reached.value >= goal.met and figure.value > goal.held
     if group.defence in (_undefended(bench, group), CENTRAL):
-        reached = _figure(bench, group.attack, goal.measure, sound)
-        return ("works", "") if reached is not None and reached.value >= goal.met else ("invalid test", "")
-    if figure is None:
-        return "not available", f"{goal.judged} was not measured"
-    if figure.value > goal.held:
-        return ("not held", "") if figure.low > goal.held else ("unclear", "the interval reaches the limit")
+        return ("works", "") if met else ("invalid test", "")
+    if _stopped(bench, sound):
+        return "not held", "the attack ended the run"
+    if figure.value > goal.held or met:
+        if figure.low > goal.held and (figure.trials > 1 or met):
+            return "not held", ""
+        return "unclear", "the interval reaches the limit" if figure.trials > 1 else "one seed tells too little"
     if not _works(bench, group):
         return "invalid test", "undefended, the attack does not reach its goal"
+    if figure.high > goal.held + _TOLERATED * (_top(bench, group) - goal.held):
+        return "unclear", "within the limit, but the interval reaches far beyond it"
     return "held", ""
+
+
+def _stopped(bench: Bench, sound: Sequence[Outcome]) -> bool:
+    """Whether the attack ended runs that go on where nobody attacks."""
+    bases = [bench.outcomes.get(quiet(one.cell)) for one in sound if one.ended]
+    return any(base is not None and not base.ended for base in bases)
 
 
 def _undefended(bench: Bench, group: Group) -> str:
@@ -123,24 +143,27 @@ def _undefended(bench: Bench, group: Group) -> str:
 
 
 def _works(bench: Bench, group: Group) -> bool:
-    """Whether the attack meets its goal where nothing defends; False where that was not tried."""
+    """Whether the attack meets its goal where nothing defends, by its own measure and by that of defences."""
     goal = _card(bench, group).goal
-    reached = _figure(bench, group.attack, goal.measure, _sound_undefended(bench, group))
-    return reached is not None and reached.value >= goal.met
+    sound = _sound_undefended(bench, group)
+    reached, judged = (_figure(bench, group.attack, name, sound) for name in (goal.measure, goal.judged))
+    return reached is not None and judged is not None and reached.value >= goal.met and judged.value > goal.held
+
+
+def _top(bench: Bench, group: Group) -> float:
+    """The figure at which harm is 1: the goal's; of a goal with two measures, what the attack does undefended."""
+    goal = _card(bench, group).goal
+    if goal.judged == goal.measure:
+        return goal.met
+    reached = _figure(bench, group.attack, goal.judged, _sound_undefended(bench, group))
+    return goal.held if reached is None else reached.value
 
 
 def _harm(bench: Bench, group: Group, figure: Figure | None) -> float | None:
-    """0 at the limit that holds, 1 at the attackers' goal.
-
-    Where a defence is judged by another measure than the goal's, 1 is what the attack does to that undefended.
-    """
+    """0 at the limit that holds, 1 at the attackers' goal, or at what the attack does undefended (`_top`)."""
     if figure is None:
         return None
-    goal = _card(bench, group).goal
-    top = goal.met
-    if goal.judged != goal.measure:
-        reached = _figure(bench, group.attack, goal.judged, _sound_undefended(bench, group))
-        top = goal.held if reached is None else reached.value
+    goal, top = _card(bench, group).goal, _top(bench, group)
     if not top > goal.held:  # undefended, it does nothing
         return float(figure.value > goal.held)
     return max(0.0, (figure.value - goal.held) / (top - goal.held))
@@ -156,69 +179,97 @@ def _sound_undefended(bench: Bench, group: Group) -> list[Outcome]:
 
 
 def _figure(bench: Bench, attack: str, measure: str, sound: Sequence[Outcome]) -> Figure | None:
-    """The measure over all seeds with its interval; None where it was not measured."""
+    """The measure over all seeds with its interval; None where it was not measured.
+
+    The interval is the wider of two: that of the trials, and that of the mean over seeds. On the members' own data the
+    test inputs of all seeds are the same ones and are counted once.
+    """
+    found = [one for outcome in sound if (one := _of_seed(bench, attack, measure, outcome)) is not None]
+    if not found:
+        return None
+    values = np.array([one.value for one in found])
+    same = len({one.cell.split for one in sound}) == 1 and sound[0].cell.split == NATURAL
+    shares = len(found) if same else 1
+    low, high, trials, method = _of_trials(found, shares, attack in bench.known.probes)
+    by_seed = _over_seeds(values)
+    if by_seed is not None:
+        low, high = min(low, by_seed[0]), max(high, by_seed[1])
+        method = f"{method} and t over seeds" if method else "t over seeds"
+    return Figure(float(values.mean()), low, high, trials, method or "one figure a seed: no interval")
+
+
+@dataclass(frozen=True, slots=True)
+class _Seed:
+    """One seed's figure: of n trials k are for it, or gained and lost; n = 0 where it is a figure and no share.
+
+    `less` is what is taken off a share: the rate without attack.
+    """
+
+    value: float
+    n: int = 0
+    k: int = 0
+    against: int | None = None
+    less: float = 0.0
+
+
+def _of_seed(bench: Bench, attack: str, measure: str, one: Outcome) -> _Seed | None:
+    base = bench.outcomes.get(quiet(one.cell))
+    quiet_there = base is not None and not base.unavailable
     if measure in ("damage", "class_damage"):
-        return _damage(bench, sound, of_class=measure == "class_damage")
+        return _damage(bench, one, base, measure == "class_damage") if base is not None and quiet_there else None
     if measure == "blocked":
-        return _blocked(bench, sound)
+        return _blocked(one, base) if base is not None and quiet_there else None
+    less = 0.0
     if measure == "backdoor_lift":
-        return _lift(bench, attack, sound)
-    counted = [one.counts[measure] for one in sound if one.counts.get(measure, (0, 0))[1]]
-    if counted:
-        k, n = sum(k for k, _ in counted), sum(n for _, n in counted)
-        exact = attack in bench.known.probes
-        low, high = clopper_pearson(k, n) if exact else wilson(k, n)
-        return Figure(k / n, low, high, n, "Clopper-Pearson" if exact else "Wilson")
-    values = np.array([one.measures[measure] for one in sound if measure in one.measures], np.float64)
-    if not len(values):
-        return None
-    low, high = bootstrap(values, rng=np.random.default_rng(0))
-    return Figure(float(values.mean()), low, high, len(values), "bootstrap over seeds")
+        rate = f"base:{bench.known.training[attack].trigger}"
+        if base is None or not quiet_there or rate not in base.measures:
+            return None
+        measure, less = "backdoor", base.measures[rate]
+    k, n = one.counts.get(measure, (0, 0))
+    if n:
+        return _Seed(k / n - less, n, k, None, less)
+    return _Seed(one.measures[measure]) if measure in one.measures else None
 
 
-def _damage(bench: Bench, sound: Sequence[Outcome], *, of_class: bool) -> Figure | None:
+def _damage(bench: Bench, one: Outcome, base: Outcome, of_class: bool) -> _Seed | None:
     """How many test inputs fewer are right than where nobody attacks the same defence: all, or those of one class."""
-    lost = gained = n = 0
-    for one in sound:
-        base = bench.outcomes.get(quiet(one.cell))
-        truth = np.array(bench.truth[one.cell.split, one.cell.seed])
-        if base is None or base.unavailable or not base.right:
-            continue
-        counted: Bits = truth == int(one.measures["source"]) if of_class else np.ones(len(truth), np.bool_)
-        before, after = unpacked(base.right, len(truth))[counted], unpacked(one.right, len(truth))[counted]
-        lost, gained, n = lost + int((before & ~after).sum()), gained + int((~before & after).sum()), n + len(before)
-    if not n:
-        return None
-    low, high = paired_difference(lost, gained, n)
-    return Figure((lost - gained) / n, low, high, n, "paired difference")
+    truth = np.array(bench.truth[one.cell.split, one.cell.seed])
+    counted: Bits = truth == int(one.measures["source"]) if of_class else np.ones(len(truth), np.bool_)
+    before, after = unpacked(base.right, len(truth))[counted], unpacked(one.right, len(truth))[counted]
+    lost, gained, n = int((before & ~after).sum()), int((~before & after).sum()), len(before)
+    return _Seed((lost - gained) / n, n, lost, gained) if n else None
 
 
-def _blocked(bench: Bench, sound: Sequence[Outcome]) -> Figure | None:
+def _blocked(one: Outcome, base: Outcome) -> _Seed:
     """Rounds without a new model, beyond those where nobody attacks."""
-    lost = gained = n = 0
-    for one in sound:
-        base = bench.outcomes.get(quiet(one.cell))
-        if base is None or base.unavailable:
-            continue
-        rounds = max(1, round(one.measures["planned"]))
-        before, after = round(base.measures["blocked"] * rounds), round(one.measures["blocked"] * rounds)
-        lost, gained, n = lost + max(0, after - before), gained + max(0, before - after), n + rounds
+    rounds = max(1, round(one.measures["planned"]))
+    before, after = round(base.measures["blocked"] * rounds), round(one.measures["blocked"] * rounds)
+    return _Seed((after - before) / rounds, rounds, max(0, after - before), max(0, before - after))
+
+
+def _of_trials(found: Sequence[_Seed], shares: int, exact: bool) -> tuple[float, float, int, str]:
+    """The interval of the trials of all seeds, each counted 1/`shares`; the figures themselves where there are none."""
+    n = sum(one.n for one in found) // shares
+    values = [one.value for one in found]
     if not n:
-        return None
-    low, high = paired_difference(lost, gained, n)
-    return Figure((lost - gained) / n, low, high, n, "paired difference")
+        return min(values), max(values), len(values), ""
+    k = round(sum(one.k for one in found) / shares)
+    if found[0].against is not None:
+        against = round(sum(one.against or 0 for one in found) / shares)
+        low, high = paired_difference(min(k, n), min(against, n - min(k, n)), n)
+        return low, high, n, "paired difference"
+    less = float(np.mean([one.less for one in found]))
+    low, high = clopper_pearson(min(k, n), n) if exact else wilson(min(k, n), n)
+    method = "Clopper-Pearson" if exact else "Wilson"
+    return low - less, high - less, n, method + (", less the rate without attack" if less else "")
 
 
-def _lift(bench: Bench, attack: str, sound: Sequence[Outcome]) -> Figure | None:
-    """How many more triggered inputs are taken for the attackers' class than the same defence takes without attack."""
-    raw = _figure(bench, attack, "backdoor", sound)
-    bases = [bench.outcomes.get(quiet(one.cell)) for one in sound]
-    base = f"base:{bench.known.training[attack].trigger}"
-    rates = [one.measures[base] for one in bases if one is not None and base in one.measures]
-    if raw is None or not rates:
+def _over_seeds(values: F64) -> tuple[float, float] | None:
+    """Student's interval for the mean of three seeds or more; None for fewer, which say nothing of their spread."""
+    if len(values) < _FEWEST_SEEDS:
         return None
-    rate = float(np.mean(rates))
-    return Figure(raw.value - rate, raw.low - rate, raw.high - rate, raw.trials, "Wilson, less the rate without attack")
+    half = float(stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values)))
+    return float(values.mean()) - half, float(values.mean()) + half
 
 
 def _worst_class(bench: Bench, group: Group, sound: Sequence[Outcome]) -> float | None:
@@ -254,13 +305,10 @@ def _clean(bench: Bench, sound: Sequence[Outcome]) -> float | None:
 
 
 def _command(bench: Bench, group: Group) -> str:
+    """In a folder of its own, so that it does not overwrite the report that it is in."""
     attack = "" if group.attack == QUIET else f" --attacks {group.attack}"  # nobody attacking is played with any
     hostile = f" --hostile {group.hostile}" if group.hostile else ""
-    split = "" if group.split == "natural" else f" --splits {group.split}"
+    split = "" if group.split == NATURAL else f" --splits {group.split}"
     defences = ",".join(dict.fromkeys((NONE, group.defence)))
-    return f"{bench.command}{attack} --defences {defences}{hostile}{split} --seeds {len(bench.seeds)}"
-
-
-def goal_of(bench: Bench, judged: Judged) -> Goal:
-    """The goal of the attack that was judged."""
-    return bench.known.card(judged.attack).goal
+    cells = f"{attack} --defences {defences}{hostile}{split} --seeds {len(bench.seeds)}"
+    return f"{bench.command}{cells} --out redteam-cell"

@@ -29,6 +29,7 @@ from phalanx.redteam.membership_probes import MEMBERSHIP_PROBES
 from phalanx.redteam.probe import Probe
 from phalanx.redteam.wire_probes import WIRE_PROBES
 
+RESERVED = ("none", "default", "all", "training", "privacy", "wire")  # what these words mean already
 GOALS: Mapping[str, Goal] = {
     "damage": DAMAGE,
     "class": ONE_CLASS,
@@ -124,7 +125,7 @@ def known(modules: Sequence[Path]) -> Known:
             raise ConfigError(f"{path} holds no attack", hint="make one with @phalanx.redteam.attack(…)")
         for one in own:
             name = one.card.name
-            if name in training or name in probes:
+            if name in training or name in probes or name in RESERVED:
                 raise ConfigError(f"{path}: there is an attack {name!r} already", hint="choose another name")
             training[name], theirs[name] = one, code
     return Known(training, probes, theirs)

@@ -6,12 +6,15 @@ before it was forked off. Time and place leave no trace in an outcome.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
-from functools import cache
+from functools import lru_cache
 from multiprocessing import get_context
 from typing import Any
 
@@ -31,18 +34,19 @@ from phalanx.redteam.outcome import QUIET, Cell, Outcome
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What every cell is played on. `program` is the hash of Phalanx itself."""
+    """What every cell is played on. `program` is the hash of Phalanx itself, `data` that of all members' examples."""
 
     federation: Federation
     known: Known
     extra: Mapping[str, Mapping[str, Any]]
     program: str
+    data: str
 
     def key(self, cell: Cell) -> str:
         """The name under which the cell's outcome is kept: the same only if nothing that it depends on has changed."""
         settings = self.federation.settings.effective(self.federation.code)
         own = self.known.theirs.get(cell.attack, ""), self.extra.get(cell.defence, "")
-        return key_of(self.program, settings.decode(), *own, cell)
+        return key_of(self.program, self.data, settings.decode(), *own, cell)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,44 +118,51 @@ class _Queue:
         self.outcomes: dict[Cell, Outcome] = {}
         self.seconds: dict[Cell, float] = {}
         self.waiting: list[Cell] = []
+        self._spent: dict[str, tuple[float, int]] = {}  # seconds and cells, by attack, by defence, and of all
         for cell in cells:
-            held = kept.get(ground.key(cell))
+            held = kept.get(ground.key(cell), cell)
             if held is None:
                 self.waiting.append(cell)
             else:
                 self.outcomes[cell] = held
+        self._kinds = Counter((cell.attack, cell.defence) for cell in self.waiting)
 
     def next(self, left_s: float | None, workers: int) -> Cell | None:
         """The most telling cell that fits into the time that is left; None if there is none."""
         for late in (False, True):
             for cell in self.waiting:
-                if self._tells_little(cell) == late and (left_s is None or self._expected(cell) <= left_s):
+                fits = left_s is None or (left_s > 0 and self._expected(cell.attack, cell.defence) <= left_s)
+                if fits and self._tells_little(cell) == late:
                     self.waiting.remove(cell)
+                    self._kinds[cell.attack, cell.defence] -= 1
                     return cell
         return None
 
     def finish(self, cell: Cell, outcome: Outcome, seconds: float) -> None:
         """Keeps an outcome."""
-        self._kept.add(self._ground.key(cell), outcome)
+        if not outcome.unavailable:  # what kept it from being played may be mended by the next time
+            self._kept.add(self._ground.key(cell), outcome)
         self.outcomes[cell], self.seconds[cell] = outcome, seconds
+        for like in (cell.attack, cell.defence, ""):
+            total, count = self._spent.get(like, (0.0, 0))
+            self._spent[like] = total + seconds, count + 1
 
     def eta(self, workers: int, running: int) -> float | None:
         """Seconds until all is played, by what like cells took so far."""
-        if not self.seconds:
+        if not self._spent:
             return None
-        return (sum(map(self._expected, self.waiting)) + running * self._mean(self.seconds)) / workers
+        total, count = self._spent[""]
+        waiting = sum(times * self._expected(attack, defence) for (attack, defence), times in self._kinds.items())
+        left: float = waiting + running * total / count
+        return left / workers
 
-    def _expected(self, cell: Cell) -> float:
+    def _expected(self, attack: str, defence: str) -> float:
         """The mean over cells of the same attack, else of the same defence, else over all; 0 before the first."""
-        for like in (lambda c: c.attack == cell.attack, lambda c: c.defence == cell.defence, lambda c: True):
-            found = {c: s for c, s in self.seconds.items() if like(c)}
-            if found:
-                return self._mean(found)
+        for like in (attack, defence, ""):
+            if like in self._spent:
+                total, count = self._spent[like]
+                return total / count
         return 0.0
-
-    @staticmethod
-    def _mean(seconds: Mapping[Cell, float]) -> float:
-        return sum(seconds.values()) / len(seconds)
 
     def _tells_little(self, cell: Cell) -> bool:
         """Whether the attack did nothing in the first cell where nothing defends."""
@@ -177,13 +188,18 @@ def _harm(measure: str, attacked: Outcome, base: Outcome) -> float:
 
 # ------------------------------------------------------------------------------------------------------------- workers
 
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux
 _ground: Ground | None = None
 
 
 def _start_worker() -> None:
-    """One thread for each worker, in torch and in BLAS: a thread a core in each of them makes all of them wait."""
+    """One thread for each worker, in torch and in BLAS: a thread a core in each of them makes all of them wait.
+
+    A worker whose parent was killed ends with it, and does not wait for work for ever.
+    """
     use_threads(1)
     threadpool_limits(1)
+    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGTERM)
 
 
 def _play(cell: Cell) -> tuple[Outcome, float]:
@@ -193,7 +209,7 @@ def _play(cell: Cell) -> tuple[Outcome, float]:
     return outcome_of_cell(_ground, cell), time.monotonic() - started
 
 
-@cache
+@lru_cache(4)
 def _lab(split: str, seed: int) -> Lab:
     if _ground is None:
         raise RuntimeError("not in a worker process")

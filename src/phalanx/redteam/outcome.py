@@ -65,11 +65,14 @@ class Outcome:
 
 
 def outcome_of(held: Mapping[str, Any]) -> Outcome:
-    """The outcome that `as_json` wrote, after a round trip through JSON."""
+    """The outcome that `as_json` wrote, after a round trip through JSON. Raises ValueError, KeyError or TypeError."""
+    counts = {str(name): (int(pair[0]), int(pair[1])) for name, pair in held["counts"].items()}
+    if any(not 0 <= k <= n for k, n in counts.values()):
+        raise ValueError("counts that are no share")
     return Outcome(
         cell=Cell(**held["cell"]),
-        measures=dict(held["measures"]),
-        counts={name: (pair[0], pair[1]) for name, pair in held["counts"].items()},
+        measures={str(name): float(value) for name, value in held["measures"].items()},
+        counts=counts,
         series={name: tuple(values) for name, values in held["series"].items()},
         right=held["right"],
         rebuilt=tuple(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,8 @@ from phalanx.learning import Job, LocalTrainer
 from phalanx.learning.many import train_together
 from phalanx.rules import Chain
 from phalanx.types import F32, Layout, MemberId, Tally, Trained, TrainTask
+
+PAST = 5  # models of earlier rounds that attackers keep
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,7 @@ class Colluders:
     before: int = 0
     error: Exception | None = None
     _models: dict[int, F32] = field(default_factory=dict)
+    _memory: dict[str, Any] = field(default_factory=dict)
     _momenta: dict[int, F32] = field(default_factory=dict)  # by seat: the state of training on poisoned data
 
     def __call__(self, jobs: Sequence[Job]) -> list[Trained]:
@@ -88,6 +92,7 @@ class Colluders:
         number = jobs[0].task.round + self.before if jobs else 0
         if jobs:
             self._models.setdefault(number, jobs[0].model)
+            self._models.pop(number - PAST - 1, None)
         if not at or not self.attack.active(number, self.rounds):
             return trained
         hostile = [jobs[i] for i in at]
@@ -101,7 +106,8 @@ class Colluders:
         task = replace(hostile[0].task, privacy=None)
 
         def of(which: Sequence[int]) -> F32:
-            return np.stack([trained[i].delta for i in which])
+            d = trained[0].delta.size
+            return np.stack([trained[i].delta for i in which]) if which else np.zeros((0, d), np.float32)
 
         others = [i for i in range(len(trained)) if i not in set(at)]
         facts = Round(
@@ -109,20 +115,21 @@ class Colluders:
             rounds=self.rounds,
             model=hostile[0].model,
             past=[self._models[n] for n in sorted(self._models) if n < number],
+            memory=self._memory,
             seats=tuple(member.seat for member in members),
             members=len(trained),
             rule=self.rule,
-            honest=lambda: of(others),
-            own=lambda: of(at),
+            honest=of(others),
+            own=of(at),
             poisoned=lambda: self._poisoned(members, hostile[0].model, task),
             trained=lambda starts, rounds: _trained(members, starts, task, rounds),
         )
         try:
             view = View(facts, self.sight, self.aim, self.rng)
             return _checked(self.attack.craft(view), view)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a stranger's attack may say quit()
             self.error = _blamed(self.attack, error)
-            raise
+            raise self.error from error
 
     def _poisoned(self, members: Sequence[HostileMember], model: F32, task: TrainTask) -> F32:
         jobs = [Job(one.poisoned, model, task, self._momenta.get(one.seat.index)) for one in members]
@@ -158,7 +165,7 @@ def _checked(crafted: object, view: View) -> F32:
         return np.array(np.broadcast_to(rows.astype(np.float32), (view.f, d)))
 
 
-def _blamed(attack: TrainingAttack, error: Exception) -> PhalanxError:
+def _blamed(attack: TrainingAttack, error: BaseException) -> PhalanxError:
     """The error with the attack's name on it; of code that is not ours, with its line."""
     if isinstance(error, NotAvailable):
         return error

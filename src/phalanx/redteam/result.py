@@ -125,7 +125,7 @@ class Leak:
 @dataclass(frozen=True, slots=True)
 class Threat:
     """One row of the threat table (T1 … T13) as far as it was tested. `status` is one of "defended", "not defended",
-    "not defended yet", "not tested", "unclear", "invalid test"; `words` name the cells that say so."""
+    "not defended yet", "held in part", "not tested", "unclear", "invalid test"; `words` name the cells that say so."""
 
     id: str
     title: str

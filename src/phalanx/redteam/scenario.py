@@ -99,6 +99,8 @@ def read_scenario(path: Path) -> Scenario:
 
 def chosen(names: Sequence[str], known: Sequence[str], sets: Mapping[str, Sequence[str]], what: str) -> tuple[str, ...]:
     """The names that are meant, each once, in the order of `known`. Raises ConfigError for one that is not known."""
+    if not names:
+        raise ConfigError(f"no {what} is named", hint="`phalanx redteam --list` names them all")
     wanted: set[str] = set()
     for name in names:
         if name not in known and name not in sets:
@@ -131,6 +133,8 @@ def counts(scenario: Scenario, members: int, tolerated: int) -> tuple[int, ...]:
 
 def check_splits(splits: Sequence[str]) -> tuple[str, ...]:
     """The splits, each once. Raises ConfigError."""
+    if not splits:
+        raise ConfigError("no split is named", hint="natural, iid, dirichlet:ALPHA or gamma:SHARE")
     for split in splits:
         check_split(split)
     return tuple(dict.fromkeys(splits))

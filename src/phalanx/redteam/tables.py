@@ -27,13 +27,8 @@ THREATS: Mapping[str, str] = {
 }
 # Threats that no control of this version is for: what later versions are measured by.
 NOT_YET = frozenset({"T7", "T10", "T11"})
-# The first of these verdicts that there is decides; what was left out keeps a threat from being called defended.
-_STATUS = (
-    ("unclear", "unclear"),
-    ("not tested", "not tested"),
-    ("held", "defended"),
-    ("invalid test", "invalid test"),
-)
+# The first of these verdicts that there is decides.
+_STATUS = (("unclear", "unclear"), ("not tested", "not tested"), ("held", "defended"), ("invalid test", "invalid test"))
 _GOALS = ("damage", "backdoor_lift")
 YOURS = "yours"
 
@@ -66,7 +61,7 @@ def costs_of(judged: Sequence[Judged], cards: Mapping[str, Card], outcomes: Mapp
     """
     cheapest: dict[tuple[str, str], Cost] = {}
     for one in judged:
-        if one.attack == QUIET or cards[one.attack].goal.judged not in _GOALS:
+        if one.attack == QUIET or one.figure is None or cards[one.attack].goal.judged not in _GOALS:
             continue
         cost = _cost(one, cards[one.attack], outcomes)
         key = (one.defence, cards[one.attack].goal.judged)
@@ -120,8 +115,9 @@ def _threat(number: str, title: str, judged: Sequence[Judged], cards: Mapping[st
         verdict = one.verdict if cards[one.attack].goal.measure != NOT_A_GOAL else "not a goal"
         by.setdefault(verdict, []).append(one.attack)
     said = "; ".join(f"{verdict}: {', '.join(sorted(set(names)))}" for verdict, names in sorted(by.items()))
+    status = next((words for verdict, words in _STATUS if verdict in by), "not tested")
     if "not held" in by:
         status = "not defended yet" if number in NOT_YET else "not defended"
-    else:
-        status = next((words for verdict, words in _STATUS if verdict in by), "not tested")
+    elif status == "defended" and (number in NOT_YET or {"not available", "invalid test"} & by.keys()):
+        status = "held in part"  # what was held is not all that there is to the threat
     return Threat(number, title, status, said)
