@@ -267,29 +267,35 @@ def write(setting: Setting, rates: Sequence[dict[str, Any]], runs: Sequence[dict
 
 
 def table(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each learning rate, attack and figure: ours by rule, the mean over seeds, and the published ones."""
+    """A row for each learning rate, attack and figure: by rule ours and the published one.
+
+    Ours are the mean over seeds, and where there are several the least and the most.
+    """
     published = {(attack, "error"): errors for attack, errors in PUBLISHED.items()}
     published["scaling", "success"] = PUBLISHED_SUCCESS
     rows = []
     for key in product(sorted({run["rate"] for run in runs}), ATTACKS, ("error", "success")):
         rate, attack, figure = key
         mine = [run for run in runs if (run["rate"], run["attack"]) == (rate, attack) and figure in run]
-        seeds = {rule: [run[figure] for run in mine if run["rule"] == rule] for rule in RULES}
-        ours = {rule: round(float(np.mean(values)), 4) for rule, values in seeds.items() if values}
-        if ours:
-            theirs = dict(zip(RULES, published.get((attack, figure), ()), strict=False))
-            rows.append(dict(zip(("rate", "attack", "figure"), key, strict=True)) | {"ours": ours, "published": theirs})
+        if mine:
+            row: dict[str, Any] = dict(zip(("rate", "attack", "figure"), key, strict=True))
+            row["seeds"] = sorted({run["seed"] for run in mine})
+            by_rule = {rule: [run[figure] for run in mine if run["rule"] == rule] for rule in RULES}
+            row["ours"] = {rule: round(float(np.mean(values)), 4) for rule, values in by_rule.items() if values}
+            row["range"] = {rule: [min(values), max(values)] for rule, values in by_rule.items() if len(values) > 1}
+            rows.append(row | {"published": dict(zip(RULES, published.get((attack, figure), ()), strict=False))})
     return rows
 
 
 def show(rates: Sequence[dict[str, Any]], runs: Sequence[dict[str, Any]]) -> None:
     """The tables for people: ours / published."""
     for rate, rows in groupby(table(runs), key=lambda row: row["rate"]):
-        print(f"\n{f'learning rate {rate:g}':24}" + "".join(f"{rule:>15}" for rule in RULES))
+        print(f"\n{f'learning rate {rate:g}':24}" + "".join(f"{rule:>15}" for rule in RULES) + "  seeds")
         for row in rows:
             cells = (f"{_shown(row['ours'].get(rule))} / {_shown(row['published'].get(rule))}" for rule in RULES)
-            print(f"{row['attack'] + ' ' + row['figure']:24}" + "".join(f"{cell:>15}" for cell in cells))
-    print("\nour figure / the published one")
+            text = f"{row['attack'] + ' ' + row['figure']:24}" + "".join(f"{cell:>15}" for cell in cells)
+            print(f"{text}  {len(row['seeds'])}")
+    print("\nours / published, the mean where there are several seeds")
     print("error held out, by learning rate: " + ", ".join(f"{one['rate']:g}: {one['error']:.3f}" for one in rates))
     print(f"{sum(one['seconds'] for one in (*rates, *runs)) / 60:.1f} minutes of a core\n\n{DIFFERENCES}")
 
@@ -328,6 +334,8 @@ def work(given: argparse.Namespace, setting: Setting) -> None:
     images, began = load("mnist"), time.monotonic()
     rates, runs = read(setting) if given.iterations is None else ([], [])
     rate = best_rate(rates, setting, images) if given.rate is None else given.rate
+    if given.iterations is None:
+        write(setting, rates, runs)
     for run in todo(given, rate):
         if any(asdict(run).items() <= done.items() for done in runs):
             continue

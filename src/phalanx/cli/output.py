@@ -22,7 +22,7 @@ SCHEMA_VERSION = "1"
 PLAIN_WIDTH = 120  # of tables where there is no terminal to ask
 INTERRUPTED, TERMINATED, BROKEN_PIPE, BUG = 130, 143, 141, 70
 _STOPPED = "stopped where it was: what was durable by then stays"
-_RESUME = "a run goes on from here with the same command and --resume"
+_RESUME = "the same command goes on from here; `phalanx run` and `survey` with --resume"
 
 
 class Format(StrEnum):

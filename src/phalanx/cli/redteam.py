@@ -9,19 +9,21 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from phalanx import __version__
 from phalanx.cli.output import Output, printable
 from phalanx.errors import ConfigError, NotAvailable
 from phalanx.federation import Federation
 from phalanx.redteam.outcome import Cell
-from phalanx.redteam.result import Result, Severity
+from phalanx.redteam.result import Finding, Result, Severity
 from phalanx.redteam.scenario import FILE, Accept, Scenario, read_scenario
 from phalanx.store import write_file
 
@@ -38,7 +40,9 @@ try:
 except ModuleNotFoundError as error:
     raise NotAvailable(f"not available: the red team needs {error.name}", hint="pip install 'phalanx[torch]'") from None
 
+_DECIDED = ("held", "not held", "unclear", "invalid test")
 _UNITS = {"s": 1, "m": 60, "h": 3600}
+_LARGEST_BASELINE = (64 << 20) + 1  # bytes: no more is read than is refused for its size
 _SHOWN = 8  # findings on the terminal; the report has them all
 _EVERY = 0.1  # of the cells between two plain lines
 
@@ -76,7 +80,8 @@ def show_names(modules: tuple[Path, ...], output: Output) -> None:
     default = set(every.sets["default"])
     for name in every.names:
         card = every.card(name)
-        table.add_row(name if name in default else f"[dim]{name}[/]", card.threat, card.knowledge, card.does)
+        shown = Text(name, style="" if name in default else "dim")
+        table.add_row(shown, card.threat, card.knowledge, Text(printable(card.does)))
     output.people.print(table)
     output.say("Names in full strength are of the default matrix; --attacks all plays every one.")
     output.say(f"Defences: {', '.join(NAMES)}, and those of your scenario.")
@@ -90,6 +95,7 @@ def show_redteam(asked: Asked, output: Output) -> None:
     budget_s = None if asked.budget is None else _seconds(asked.budget)
     scenario, beside = _scenario(asked, asked.config)
     waivers = _waivers(asked, scenario)
+    waived((), waivers, datetime.datetime.now(datetime.UTC).date())  # two of one finding are refused before the play
     earlier = None if asked.baseline is None else findings_of(_read(asked.baseline))
     federation = Federation.from_config(asked.config)
     modules = (*(beside / name for name in scenario.modules), *asked.modules)
@@ -111,8 +117,13 @@ def show_redteam(asked: Asked, output: Output) -> None:
     why = []
     if exit_worthy(result, asked.fail_on):
         why.append(f"there are findings of severity {asked.fail_on} or worse")
-    if asked.fail_on is not None and not _tested(result):
+    gating = asked.fail_on is not None or earlier is not None
+    if gating and not _tested(result):
         why.append("nothing was tested against your configuration, which is not a pass")
+    if gating and _broken(result):
+        why.append("attacks raised errors, which is not a pass")
+    if earlier is not None and (missed := _missed(result, earlier)):
+        why.append(f"findings of the baseline were not tested again: {', '.join(missed)}")
     if earlier is not None and regressed(result):
         why.append("there are findings that are new or worse than in the baseline")
     if why:
@@ -181,7 +192,8 @@ def _command(asked: Asked, modules: tuple[Path, ...]) -> str:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(_LARGEST_BASELINE)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
 
@@ -196,7 +208,7 @@ def _banner(one: Campaign, out: Path, output: Output) -> None:
         f"{len(played.defences)} defences × {len(played.seeds)} seeds, "
         f"{' and '.join(map(str, played.hostile))} of {len(one.federation.settings.members)} members hostile"
     )
-    output.say(f"results are kept in {out}: stopped, it goes on from there")
+    output.say(escape(f"results are kept in {out}: stopped, it goes on from there"))
     output.say()
 
 
@@ -221,7 +233,7 @@ class _Live:
         """One more cell."""
         what = "" if standing.played is None else printable(str(standing.played.cell))
         left = "" if standing.eta_s is None else f"about {_time(standing.eta_s)} left"
-        self._bar.update(self._task, completed=standing.done, description=f"{what[:58]:58}", left=left)
+        self._bar.update(self._task, completed=standing.done, description=escape(f"{what[:58]:58}"), left=left)
         if not self._output.people.is_terminal and standing.done >= self._said + _EVERY * self._cells:
             self._said = float(standing.done)
             self._output.say(f"{standing.done} of {standing.cells} cells, {left}")
@@ -261,11 +273,13 @@ def _run_json(asked: Asked, seconds: Mapping[Cell, float], started: float) -> by
 
 
 def _conclude(result: Result, paths: Mapping[str, Path], output: Output) -> None:
-    table = Table("severity", "attack", "what happened", "id", title="What did not hold, worst first", expand=True)
+    table = Table("severity", "attack", "what happened", title="What did not hold, worst first", expand=True)
     table.title_justify = "left"
     for one in result.findings[:_SHOWN]:
-        severity = f"[bold]{one.severity}[/]" if one.severity in ("critical", "high") else one.severity
-        table.add_row(severity + (" (waived)" if one.waived else ""), one.title, one.happened, one.id)
+        marks = [one.severity, *(["unclear"] if one.judged.verdict == "unclear" else []), one.change]
+        marks += ["waived"] if one.waived else []
+        shown = f"{printable(one.happened)}\n{printable(one.id)}"
+        table.add_row(Text("\n".join(filter(None, marks))), Text(printable(one.title)), Text(shown))
     if result.findings:
         output.people.print(table)
         if len(result.findings) > _SHOWN:
@@ -274,20 +288,37 @@ def _conclude(result: Result, paths: Mapping[str, Path], output: Output) -> None
         output.say("Nothing of what was tested got through the configuration.")
     else:
         output.say("[bold]Nothing was tested against your configuration[/]: see what was left out, and why.")
+    for why in _broken(result):
+        output.say(escape(f"not played  {printable(why)}"))
+    for sentence in result.waivers.values():
+        output.say(escape(f"waiver    {printable(sentence)}"))
     said: dict[str, list[str]] = {}
     for threat in result.threats:
-        said.setdefault(threat.status, []).append(threat.id)
-    output.say("threats   " + "; ".join(f"{status}: {', '.join(ids)}" for status, ids in said.items()))
+        said.setdefault(threat.status, []).append(f"{threat.id} {threat.title}")
+    for status, names in said.items():
+        output.say(f"{status:17} {', '.join(names)}")
     if result.left_out:
         output.say(f"left out  {len(result.left_out)} pairs of attack and defence, named in the report")
-    output.say(f"report    {paths['html']}")
-    output.say(f"machines  {paths['json']}, {paths['sarif'].name}, {paths['atlas'].name}")
+    output.say(escape(f"report    {paths['html']}"))
+    output.say(escape(f"machines  {paths['json']}, {paths['sarif'].name}, {paths['atlas'].name}"))
+
+
+def _broken(result: Result) -> list[str]:
+    """Why attacks could not be played that raised an error: nobody asked for that."""
+    whys = [one.why for one in result.judged if one.verdict == "not available" and " raised " in one.why]
+    return list(dict.fromkeys(whys))
 
 
 def _tested(result: Result) -> bool:
     """Whether any attack that works was played against a configuration of the user's."""
     theirs = {one.name for one in result.defences} - {NONE, TRUSTING_GATE, *RULES}
-    return any(one.defence in theirs and one.verdict in ("held", "not held", "unclear") for one in result.judged)
+    return any(one.defence in theirs and one.verdict in _DECIDED[:3] for one in result.judged)
+
+
+def _missed(result: Result, earlier: Sequence[Finding]) -> list[str]:
+    """Findings of the baseline that this run has no verdict on."""
+    said = {f"{j.defence}:{j.attack}:{j.hostile}:{j.split}" for j in result.judged if j.verdict in _DECIDED}
+    return [one.id for one in earlier if one.id not in said]
 
 
 def _data(result: Result, paths: Mapping[str, Path]) -> dict[str, object]:

@@ -83,7 +83,7 @@ def _in_first_layer(lab: Lab, exposed: Exposed, layer: FirstLayer) -> Special | 
     bins = bins_of(public_inputs(lab, exposed), rows, lab.rng("imprint"))
     last = class_tensor_of(lab)
     if last is not None and last.name in (layer.weight, layer.bias):
-        return _bins(exposed, layer, bins, last)
+        return _bins(exposed, layer, bins, last) if rows > 1 else None  # one row: no bins to tell inputs apart by
     model = exposed.flat(write_imprint(exposed.tensors(), layer, bins))
 
     def read(update: Mapping[str, F32], examples: int) -> F32:
@@ -94,14 +94,11 @@ def _in_first_layer(lab: Lab, exposed: Exposed, layer: FirstLayer) -> Special | 
 
 
 def _bins(exposed: Exposed, layer: FirstLayer, bins: Bins, last: ClassTensor) -> Special:
-    rows = len(bins.thresholds)
-    tensors = exposed.tensors() if rows < 2 else write_bins(exposed.tensors(), layer, bins)
-    what = f"{rows} bins by softmax, written into {layer.weight}" if rows > 1 else "the model as it is: it has one row"
     return Special(
         exposed,
-        exposed.flat(tensors),
+        exposed.flat(write_bins(exposed.tensors(), layer, bins)),
         lambda update, examples: inputs_of(exposed, layer, update, examples, last),
-        what,
+        f"{len(bins.thresholds)} bins by softmax, written into {layer.weight}",
     )
 
 

@@ -81,7 +81,7 @@ def test_the_verdict_is_one_line() -> None:
     )
     one = replace(EMPTY, threats=(Threat("T1", "", "defended", ""),))
     assert verdict_line(one) == "0 of 1 threat not resisted"
-    assert verdict_line(EMPTY) == "No threat was tested"
+    assert verdict_line(EMPTY) == "Nothing was tested against your configuration"
 
 
 def test_every_finding_says_what_happened_who_can_do_it_and_how_to_see_it_again(page: Page) -> None:
@@ -167,7 +167,7 @@ def test_the_other_sections_say_what_was_measured(page: Page) -> None:
         "not finite: rounds", "one run ended early",
         "PSNR 26.1 dB", "PSNR 5.2 dB, the mean image has 12.3 dB", "101 7592 1010 2088 999 102", "6 of 6 tokens",
         "Gradient inversion, analytic psnr does not apply 61.2 [58.0, 64.1] 9.8 [9.1, 10.4]",
-        "yours your configuration Backdoor by data: a patch 1 black 15 3.1 no attack did any",
+        "yours your configuration Backdoor by data: a patch 1 black 15 3.1 nothing got through",
         "T9 Eavesdropping, alteration, injection, replay ○ not tested", "✕ not defended yet", "∅ invalid test",
         "ATLAS: T0020 exact, T0059 near", "NIST: .013, .012, .024", "OWASP: ML02", "ATLAS: none",
         "yours your configuration natural 91.2 % −4.1 points",

@@ -88,8 +88,9 @@ def _change(now: Finding, before: Finding | None) -> str:
     if before is None:
         return "new"
     figure, base = now.judged.figure, before.judged.figure
-    if figure is None or base is None:
-        return _by_severity(now, before)
+    by_severity = _by_severity(now, before)
+    if figure is None or base is None or by_severity == "worse":
+        return by_severity
     return _against(figure, base)
 
 

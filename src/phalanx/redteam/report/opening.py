@@ -16,13 +16,13 @@ from phalanx.report.page import key_figure
 from phalanx.report.wording import count, finite, listed, shortened
 
 _NOT_RESISTED = ("not defended", "not defended yet")
-_REST = ("unclear", "invalid test", "not tested")
+_REST = ("unclear", "held in part", "invalid test", "not tested")
 
 
 def verdict_line(result: Result) -> str:
     """As in "2 of 13 threats not resisted (1 high, 1 medium) · 3 not tested"."""
-    if not result.threats:
-        return "No threat was tested"
+    if all(threat.status == "not tested" for threat in result.threats):
+        return "Nothing was tested against your configuration"
     open_ones = [threat for threat in result.threats if threat.status in _NOT_RESISTED]
     severities = [worst for threat in open_ones if (worst := _severity(result, threat)) is not None]
     counted = ", ".join(f"{severities.count(severity)} {severity}" for severity in SEVERITIES if severity in severities)
@@ -43,8 +43,17 @@ def opening(result: Result) -> Html:
         el("p", f"Phalanx red team · federation {shortened(result.federation, 120)}", class_="kicker"),
         el("h1", _together(verdict_line(result))),
         el("p", _sentence(result), class_="verdict"),
+        _warning(result),
         el("dl", *_figures(result), class_="figures"),
     )
+
+
+def _warning(result: Result) -> Html:
+    """Where the page shows what it should not be shown to everybody."""
+    if not any(outcome.rebuilt for outcome in result.outcomes):
+        return join()
+    words = "This page holds examples of the members, as they are and as they were rebuilt. Keep it as you keep those."
+    return el("p", words, class_="harm")
 
 
 def _together(line: str) -> str:

@@ -1,4 +1,4 @@
-"""The red team's report: one self-contained page; verdict, matrix, then what got through, the worst first.
+"""The red team's report: one self-contained page, the worst first.
 
 The page refers to nothing outside itself and runs nothing: its policy forbids all but the one style sheet, by hash.
 Names, notes and reasons may come from a scenario or from members; `markup` escapes every text.
@@ -14,8 +14,8 @@ from phalanx.report.markup import Html
 from phalanx.report.page import page
 
 _SECTIONS: tuple[tuple[str, Callable[[Result], tuple[Html, Html]]], ...] = (
-    ("Every attack on every defence", matrix.matrix),
     ("What got through", findings.findings),
+    ("Every attack on every defence", matrix.matrix),
     ("The worst case of each defence", matrix.worst_case),
     ("Round by round", curves.by_round),
     ("What was rebuilt", rebuilt.rebuilt),

@@ -16,6 +16,7 @@ _STATUS = {
     "defended": "✓ defended",
     "not defended": "✕ not defended",
     "not defended yet": "✕ not defended yet",
+    "held in part": "✓ held in part",
     "unclear": "? unclear",
     "invalid test": "∅ invalid test",
     "not tested": "○ not tested",
@@ -46,15 +47,15 @@ def cost(result: Result) -> tuple[Html, Html]:
     """What a point of damage costs the attackers, by the cheapest attack."""
     lead = el(
         "p",
-        "For each defence the cheapest attack that does any harm: how many members it takes, what they have to know, "
-        "and how many member-rounds go into one point of it. High is good.",
+        "For each defence the cheapest damage to accuracy and the cheapest backdoor that were played: how many members "
+        "it takes, what they have to know, and how many member-rounds go into one point of it. High is good.",
     )
     known = lookup.cards(result)
     rows = [
         [join(one.defence, el("small", "your configuration") if one.defence == YOURS else ""),
          lookup.title(known, one.attack), f"{one.members}",
          one.knowledge, f"{one.rounds}", _amount(one.points),
-         "no attack did any" if one.per_point is None else _amount(one.per_point)]
+         "nothing got through" if one.per_point is None else _amount(one.per_point)]
         for one in result.costs
     ]  # fmt: skip
     head = ("defence", "cheapest attack", "members", "knowledge", "rounds", "points of harm", "member-rounds a point")
@@ -74,7 +75,8 @@ def _amount(value: float) -> str:
 def threats(result: Result) -> tuple[Html, Html]:
     """T1 … T13, also those that nothing was played for."""
     lead = join(
-        el("p", "✓ every attack of the threat that works undefended was held. ✕ one was not; not yet, where this "
+        el("p", "✓ every attack of the threat that was played was held; in part, where one was not available or does "
+                "nothing undefended. ✕ one was not; not yet, where this "
                 "version has no control for it. ○ nothing was played, which is not a pass."),
         el("p", "ATLAS has no word for federated learning: a technique fits exactly, or is the nearest there is."),
     )  # fmt: skip
