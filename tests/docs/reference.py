@@ -128,9 +128,10 @@ def exit_codes() -> str:
     """Exit codes by number, with the `error_code` of the JSON envelope and the first line of the error's docstring."""
     own = [
         (NOT_ESTABLISHED, "OriginNotEstablished", "`audit verify` without `--trust`: self-consistent, origin unknown."),
+        (1, "FindingsFailed", "`redteam` with `--fail-on` or `--baseline`: findings, or nothing that was tested."),
         (BUG, "Bug", "An exception that Phalanx does not name."),
-        (INTERRUPTED, "Interrupted", "SIGINT. `--resume` goes on."),
-        (TERMINATED, "Terminated", "SIGTERM. `--resume` goes on."),
+        (INTERRUPTED, "Interrupted", "SIGINT. The same command goes on, `run` and `survey` with `--resume`."),
+        (TERMINATED, "Terminated", "SIGTERM. The same command goes on, `run` and `survey` with `--resume`."),
     ]
     named = [(one.exit_code, one.__name__, (one.__doc__ or "").splitlines()[0]) for one in error_tree()]
     rows = [(str(code), f"`{name}`", words) for code, name, words in sorted(named + own)]
