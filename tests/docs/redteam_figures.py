@@ -94,3 +94,60 @@ def time() -> str:
         f"{held['cells']} cells on {held['cores']} cores: {first:.0f} and {second:.0f} seconds from nothing, with "
         f"{same} in page, JSON and SARIF. {held['test_inputs']} test inputs.\n"
     )
+
+
+# ------------------------------------------------------------------------------------------- beside published figures
+
+FLTRUST = "benchmarks/results/fltrust.json"
+LEAKAGE = "benchmarks/results/leakage.json"
+MEMBERSHIP = "benchmarks/results/membership.json"
+_RULES = ("mean", "krum", "trimmed-mean", "median", "fltrust")
+
+
+def fltrust() -> str:
+    """FLTrust's MNIST table at the learning rate of the main run: ours / published."""
+    rows = [
+        (f"{row['attack']}, {row['figure']}", *(_pair(row, rule) for rule in _RULES))
+        for row in _read(FLTRUST)["table"]
+        if row["rate"] == 0.1
+    ]
+    return table(("attack", *_RULES), rows)
+
+
+def _pair(row: Mapping[str, Any], rule: str) -> str:
+    published = row["published"].get(rule) if row["published"] else None
+    return f"{row['ours'][rule]:.2f} / {'–' if published is None else f'{published:.2f}'}"
+
+
+def searched() -> str:
+    """Gradient matching: mean PSNR over three images."""
+    rows = [
+        (
+            f"{one['data']}, {one['network']}, {one['state']}",
+            f"{one['mean image']:.1f}",
+            f"{one['dlg']['mean']:.1f}",
+            f"{one['inverting-gradients']['mean']:.1f}",
+        )
+        for one in _read(LEAKAGE)["searched"]
+    ]
+    published = (
+        ("published: CIFAR-10, LeNet of sigmoids, untrained", "–", "46.3", "18.0"),
+        ("published: the same, trained", "–", "13.2", "18.1"),
+    )
+    return table(("data, net, state", "mean image", "DLG", "inverting gradients"), [*rows, *published])
+
+
+def membership() -> str:
+    """Membership inference by attack and number of shadow models."""
+    rows = [
+        (
+            one["setting"],
+            one["attack"],
+            str(one["shadows"]),
+            f"{100 * one['tpr_at_01']:.2f} [{', '.join(f'{100 * x:.2f}' for x in one['tpr_at_01_interval'])}]",
+            f"{one['auc']:.3f}",
+        )
+        for one in _read(MEMBERSHIP)["rows"]
+        if one["shadows"] in (0, 4, 32) and "offline" not in one["attack"]
+    ]
+    return table(("training", "attack", "shadows", "TPR at 0.1 % FPR, %", "AUC"), rows)
