@@ -109,6 +109,13 @@ def test_what_hides_has_twice_the_length_of_an_honest_update(craft: Craft) -> No
     assert np.allclose(np.linalg.norm(craft(seen), axis=1), 2 * seen.length(), rtol=1e-5)
 
 
+def test_what_is_constrained_looks_more_honest_than_what_is_only_scaled() -> None:
+    seen = view()
+    honest = seen.own.mean(axis=0)
+    constrained, matched = planting.constrain_and_scale(seen), planting.matched(seen)
+    assert (constrained @ honest).mean() > (matched @ honest).mean() + 0.1
+
+
 def test_projected_descent_stays_within_twice_the_honest_length() -> None:
     seen = view()
     assert (np.linalg.norm(planting.projected(seen), axis=1) <= 2 * seen.length() * (1 + 1e-5)).all()

@@ -250,6 +250,12 @@ def test_other_examples_are_other_cells() -> None:
     assert data_digest(sites) == data_digest(dict(reversed(list(sites.items()))))
 
 
+def test_with_other_code_everything_is_played_again() -> None:
+    cell = Cell("ipm", "none", 1, "natural", 0)
+    keys = {Ground(federation(), known(()), {}, program, data).key(cell) for program in "ab" for data in "cd"}
+    assert len(keys) == 4
+
+
 def test_an_attack_that_quits_is_no_defence(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(

@@ -10,8 +10,9 @@ from phalanx.attacks.ballots import Claim
 from phalanx.attacks.catalogue import TRAINING_ATTACKS
 from phalanx.attacks.training_attack import TrainingAttack
 from phalanx.attacks.view import View
-from phalanx.errors import ConfigError
+from phalanx.errors import ConfigError, NotAvailable
 from phalanx.learning.threads import use_threads
+from phalanx.redteam import cells
 from phalanx.redteam.cells import aim_of, hostile_of, play
 from phalanx.redteam.dealing import lab_of
 from phalanx.redteam.defences import NAMES, RULES, settings_of, typical_length, words
@@ -222,3 +223,58 @@ def test_a_split_deals_out_the_same_examples_anew(split: str) -> None:
 def test_a_split_that_there_is_not_is_refused(split: str) -> None:
     with pytest.raises(ConfigError, match="a split is"):
         lab_of(federation(), split, 0)
+
+
+# ---------------------------------------------------------------------------------------- what a careless change breaks
+
+
+def test_one_rider_that_is_caught_does_not_help_against_another(lab: Lab) -> None:
+    @attack(name="one-caught", title="One caught", goal="riding", knowledge="black", paper="ours")
+    def one_caught(view: View) -> F32:
+        rows = np.zeros((view.f, view.model.size), np.float32)
+        rows[0] = np.nan
+        return rows
+
+    settings = settings_of(lab, "norm-clip", 2, {})
+    outcome = play(lab, one_caught, settings, Cell("one-caught", "norm-clip", 2, "natural", 0))
+    assert outcome.counts["rode"] == (8, 8)
+    assert outcome.measures["rode"] == 1
+
+
+def test_attackers_who_know_the_rule_know_how_many_are_asked_and_remember_what_they_want(lab: Lab) -> None:
+    seen: list[tuple[int, int, int, int]] = []
+
+    @attack(name="curious", title="Curious", goal="damage", knowledge="white", paper="ours")
+    def curious(view: View) -> F32:
+        view.memory["rounds"] = view.memory.get("rounds", 0) + 1
+        seen.append((view.members, len(view.honest), len(view.past), view.memory["rounds"]))
+        return view.own
+
+    run_one(lab, curious)
+    run_one(lab, curious)
+    assert seen[:8] == seen[8:]  # what one run remembers the next does not know
+    assert [one[:2] for one in seen[:8]] == [(5, 4)] * 8
+    assert [one[2] for one in seen[:8]] == [0, 1, 2, 3, 4, 5, 5, 5]
+    assert [one[3] for one in seen[:8]] == list(range(1, 9))
+
+
+def test_a_backdoor_is_measured_at_the_end_of_the_attack() -> None:
+    sleeper, patch = TRAINING_ATTACKS["sleeper"], TRAINING_ATTACKS["backdoor-patch"]
+    assert cells._last_active(patch, 8, 8) == 5
+    assert cells._last_active(sleeper, 8, 8) == 7
+    assert cells._last_active(patch, 8, 3) == 2
+
+
+def test_whitewashed_members_have_other_names_in_the_second_run(lab: Lab) -> None:
+    settings = settings_of(lab, "none", 1, {})
+    scene = cells._hostile(lab, TRAINING_ATTACKS["whitewash"], settings, lab.trainers(), 1)
+    first, second = cells._phases(settings, scene)
+    assert not first.names
+    assert set(second.names) == set(scene.hostile)
+    assert not set(second.names.values()) & set(lab.members)
+    assert second.settings.run.rounds + first.settings.run.rounds == 8
+
+
+def test_an_attack_that_takes_several_is_not_played_by_one(lab: Lab) -> None:
+    with pytest.raises(NotAvailable, match="2 hostile members"):
+        played(lab, "sybil-noise", "none")

@@ -204,6 +204,36 @@ def test_a_threat_is_defended_only_if_everything_that_was_tried_was_held() -> No
     assert {one.id: one.status for one in threats_of(judge(bench(held)), CARDS)}["T2"] == "defended"
 
 
+def test_a_threat_of_which_a_part_could_not_be_played_is_held_in_part() -> None:
+    lost = [
+        replace(outcome("alie", "yours", seed=seed), measures={}, counts={}, right="", unavailable="not available: no")
+        for seed in SEEDS
+    ]
+    held = [*QUIETS, *WORKS, *cells("sign-flip", "yours", FEW), *cells("alie", "none", MANY), *lost]
+    assert {one.id: one.status for one in threats_of(judge(bench(held)), CARDS)}["T2"] == "held in part"
+
+
+def test_an_attack_that_ends_the_run_was_not_held() -> None:
+    ended = [replace(one, ended="the gate refused 5 candidates") for one in cells("sign-flip", "yours", FEW)]
+    found = verdict([*QUIETS, *WORKS, *ended], "sign-flip", "yours")
+    assert (found.verdict, found.why.split(";")[0]) == ("not held", "the attack ended the run")
+
+
+def test_what_one_seed_of_three_shows_is_no_certainty() -> None:
+    outcomes = [*QUIETS, *cells("backdoor-patch", "none", backdoor=0.99)]
+    outcomes += [
+        outcome("backdoor-patch", "yours", seed=seed, measures={"backdoor": 0.1 + 0.5 * (seed == 2)}) for seed in SEEDS
+    ]
+    found = verdict(outcomes, "backdoor-patch", "yours")
+    assert found.verdict == "unclear"
+    assert found.figure is not None
+    assert found.figure.high - found.figure.low > 0.5
+
+
+def test_without_the_run_in_which_nobody_attacks_nothing_is_said() -> None:
+    assert verdict(cells("sign-flip", "none", MANY), "sign-flip", "none").verdict == "not available"
+
+
 def test_the_leakage_table_says_what_was_not_tested() -> None:
     probe = Outcome(cell=Cell("lira", "none", 0, "natural", 0), measures={}, counts={"tpr_at_01": (4, 1000)})
     held = bench([probe])

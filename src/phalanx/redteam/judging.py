@@ -188,7 +188,7 @@ def _figure(bench: Bench, attack: str, measure: str, sound: Sequence[Outcome]) -
     if not found:
         return None
     values = np.array([one.value for one in found])
-    same = len({one.cell.split for one in sound}) == 1 and sound[0].cell.split == NATURAL
+    same = attack in bench.known.training and sound[0].cell.split == NATURAL
     shares = len(found) if same else 1
     low, high, trials, method = _of_trials(found, shares, attack in bench.known.probes)
     by_seed = _over_seeds(values)
