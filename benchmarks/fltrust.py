@@ -2,6 +2,8 @@
 
     make bench-data
     nice -n 10 .venv/bin/python benchmarks/fltrust.py --minutes 30
+    .venv/bin/python benchmarks/fltrust.py --rate 0.1
+    .venv/bin/python benchmarks/fltrust.py --rate 0.1 --seeds 1-2 --attack trim scaling adaptive
     .venv/bin/python benchmarks/fltrust.py --show
 
 Cao et al., NDSS 2021, the table of MNIST-0.5 with a CNN; the published figures are those of robust-aggregation.md 5.
@@ -9,6 +11,7 @@ A fifth of the members is malicious, drawn at random. As many groups of members 
 to group l with probability 0.5, else to one of the other groups, and there to any member. A member sends one step on
 32 of its images; the server has 100 images of its own, none of a member's, and FLTrust's reference is one step on all
 of them. The learning rate is that of least error without an attack and with a plain mean, on images held out for that.
+At 0.1 the mean without an attack ends nearest to its published error: what of the table is the learning rate's doing.
 
 | attack          | what malicious members send                                                                    |
 |-----------------|------------------------------------------------------------------------------------------------|
@@ -25,7 +28,7 @@ where it is deployed. A figure is the error on the 10,000 test images after the 
 share of images of other classes that are taken for a 0 once they have the patch.
 
 Each run is added to benchmarks/results/fltrust.json when it is done, and not done again. A run takes about half a
-minute of one core.
+minute of one core, the first command 18 minutes.
 """
 
 from __future__ import annotations
@@ -74,7 +77,29 @@ PUBLISHED = {  # test error, in the order of RULES
     "adaptive": (0.13, 0.10, 0.22, 0.90, 0.06),
 }
 PUBLISHED_SUCCESS = (1.0, 0.01, 0.02, 0.01, 0.00)  # of `scaling`
-DIFFERENCES = ""
+DIFFERENCES = """\
+Setting. 50 members, 10 malicious (published: 100 and 20, the same share); 300 iterations (2000) at a higher learning
+rate; the project's CNN of 20,746 parameters; the last model of each run, not smoothed. Means of so few seeds: no
+difference of a few hundredths says anything.
+Learning rate. 0.3 is best without an attack and at the edge: 1.0 diverges, and there single iterations throw a model
+that is attacked off (median under `krum`: 0.16 fifty iterations before its 0.89; mean under `scaling`). At 0.1, where
+the mean without an attack ends nearest to the published 0.04, this is gone; the attack on Krum then needs longer.
+krum, trim. Each is made against its own rule and sent to all, all malicious members sending one row: for `trim` the
+end of the honest range, where the paper draws beyond it (half as far again makes no difference to the mean: 0.11 for
+0.12 at rate 0.1, seed 0). The median's published 0.43 is not reached: 0.17 to 0.19.
+scaling. The backdoor is stronger here: half of the images that a malicious member draws from are copies with a 4 x 4
+patch. Trimmed mean, seed 0, rate 0.1: success 0.96; 0.20 with a patch of 2 x 2; 0.79 with factor 1 in place of n/f = 5
+and 0.99 with 50, so that it is not the factor that these rules let in. Trigger and share of the paper are not in our
+notes.
+adaptive. Not the paper's optimisation but our `tailored`: in each iteration it searches the angle to FLTrust's own
+reference, which it knows, and the length that turn FLTrust's update most against the honest mean. FLTrust's model stays
+where it was after fifty iterations, with a third of the images wrong (published: 0.06). The row has about the length of
+an honest one and is not made for the other rules; how the published ones were attacked in that row (median 0.90) is not
+in our notes.
+best-response. White box: against the deployed rule, all of the project's attacks in each iteration, the one that turns
+the update most. It looks one iteration ahead: over a whole training another attack may do more, e.g. `krum` against
+Krum. The mean is thrown to infinity within three iterations; its model then has no answer, so that the error is 1.
+"""
 OUT = Path(__file__).parent / "results" / "fltrust.json"
 
 

@@ -16,7 +16,7 @@ from scipy.special import stdtrit
 from phalanx.attacks.card import Card
 from phalanx.redteam.dealing import NATURAL
 from phalanx.redteam.defences import NONE
-from phalanx.redteam.intervals import clopper_pearson, paired_difference, wilson
+from phalanx.redteam.intervals import bootstrap, clopper_pearson, paired_difference, wilson
 from phalanx.redteam.known import Known
 from phalanx.redteam.measuring import Bits, unpacked
 from phalanx.redteam.outcome import QUIET, Cell, Outcome
@@ -248,11 +248,12 @@ def _blocked(one: Outcome, base: Outcome) -> _Seed:
 
 
 def _of_trials(found: Sequence[_Seed], shares: int, exact: bool) -> tuple[float, float, int, str]:
-    """The interval of the trials of all seeds, each counted 1/`shares`; the figures themselves where there are none."""
+    """The interval of the trials of all seeds, each counted 1/`shares`; of the figures where there are no trials."""
     n = sum(one.n for one in found) // shares
     values = [one.value for one in found]
     if not n:
-        return min(values), max(values), len(values), ""
+        low, high = bootstrap(np.array(values), rng=np.random.default_rng(0))
+        return low, high, len(values), "bootstrap" if len(values) > 1 else ""
     k = round(sum(one.k for one in found) / shares)
     if found[0].against is not None:
         against = round(sum(one.against or 0 for one in found) / shares)
