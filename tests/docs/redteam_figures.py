@@ -62,7 +62,7 @@ def costs() -> str:
             one["knowledge"],
             str(one["rounds"]),
             f"{one['points']:.1f}",
-            "nothing got through" if one["per_point"] is None else f"{one['per_point']:.2f}",
+            "nothing beyond limit and chance" if one["per_point"] is None else f"{one['per_point']:.2f}",
         )
         for one in _read(DIGITS)["costs"]
     ]
