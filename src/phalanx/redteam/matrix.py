@@ -9,10 +9,11 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import lru_cache
 from multiprocessing import get_context
@@ -77,15 +78,16 @@ def play_all(
     Of an attack that turns out to do nothing where nothing defends, further cells come last: they tell least.
     """
     queue = _Queue(ground, cells, kept)
-    workers = min(len(os.sched_getaffinity(0)), max(1, len(queue.waiting)))
+    workers = 1 if "jax" in sys.modules else min(len(os.sched_getaffinity(0)), max(1, len(queue.waiting)))
     started = time.monotonic()
     for outcome in queue.outcomes.values():
         report(Progress(len(queue.outcomes), len(cells), outcome, 0.0, None))
         break
     use_threads(1)
+    _lab.cache_clear()
     global _ground  # workers are forked: what they play with cannot be pickled and need not be
     _ground = ground
-    with ProcessPoolExecutor(workers, get_context("fork"), _start_worker) as pool:
+    with _executor(workers) as pool:
         running: dict[Future[tuple[Outcome, float]], Cell] = {}
         try:
             while True:
@@ -104,6 +106,13 @@ def play_all(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return Played(queue.outcomes, tuple(queue.waiting), queue.seconds)
+
+
+def _executor(workers: int) -> Executor:
+    """Forked workers; in this process alone, one cell after the other, where JAX is loaded, which no fork survives."""
+    if "jax" in sys.modules:
+        return ThreadPoolExecutor(1)
+    return ProcessPoolExecutor(workers, get_context("fork"), _start_worker)
 
 
 def _left(started: float, budget_s: float | None) -> float | None:
