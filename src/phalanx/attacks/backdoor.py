@@ -6,13 +6,13 @@ same update cut to an inconspicuous length. `n` members, of whom `m` are hostile
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from phalanx.attacks.poisoning import Unprotected
+from phalanx.attacks.triggers import Patch
 from phalanx.learning.contract import Trainer
 from phalanx.learning.data import Labels, MemberData
 from phalanx.types import F32, Layout, Tally, Trained, TrainTask
@@ -20,12 +20,7 @@ from phalanx.types import F32, Layout, Tally, Trained, TrainTask
 
 def stamp(x: F32, *, size: int = 3) -> F32:
     """Square images (n, side²) with the lower right size×size pixels at full brightness, as copies."""
-    side = math.isqrt(x.shape[1])
-    if side * side != x.shape[1] or not 1 <= size <= side:
-        raise ValueError(f"a {size}×{size} patch needs square images at least that large, got {x.shape[1]} pixels")
-    images = x.reshape(-1, side, side).copy()
-    images[:, side - size :, side - size :] = 1.0
-    return images.reshape(x.shape)
+    return Patch(size, 1.0).stamp(x)
 
 
 def plant(data: MemberData, target: int, *, size: int = 3) -> MemberData:

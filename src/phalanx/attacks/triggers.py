@@ -322,12 +322,13 @@ def _unflattened(x: Array) -> Array:
 def _corner(x: Array, size: int) -> Array:
     """(n, size, size, …): the lower right pixels of images, a view. Raises ValueError where they do not fit."""
     axes = _image_axes(x)
-    if axes is None:
-        raise ValueError(f"a patch needs images, got {x.dtype} inputs of shape {x.shape[1:]}")
-    images = np.moveaxis(_unflattened(x), axes, (1, 2))
+    images = None if axes is None else np.moveaxis(_unflattened(x), axes, (1, 2))
+    if images is None or not 1 <= size <= min(images.shape[1:3]):
+        raise ValueError(
+            f"a {size}×{size} patch does not fit: it needs images at least that large, or square images as flat rows, "
+            f"got {x.dtype} inputs of shape {x.shape[1:]}"
+        )
     height, width = images.shape[1:3]
-    if not 1 <= size <= min(height, width):
-        raise ValueError(f"a {size}×{size} patch does not fit into images of {height}×{width} pixels")
     return images[:, height - size :, width - size :]
 
 

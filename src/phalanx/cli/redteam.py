@@ -99,7 +99,7 @@ def show_redteam(asked: Asked, output: Output) -> None:
     earlier = None if asked.baseline is None else findings_of(_read(asked.baseline))
     federation = Federation.from_config(asked.config)
     modules = (*(beside / name for name in scenario.modules), *asked.modules)
-    one = campaign(federation, known(modules), scenario, range(scenario.seeds), _command(asked, modules))
+    one = campaign(federation, known(modules), scenario, range(scenario.seeds), _command(asked))
     out = asked.out or asked.config.with_name(f"{asked.config.stem}-redteam")
     _banner(one, out, output)
     started = time.time()
@@ -185,7 +185,7 @@ def _waivers(asked: Asked, scenario: Scenario) -> tuple[Waiver, ...]:
     return tuple(Waiver(one.id, one.reason, one.until) for one in accepted)
 
 
-def _command(asked: Asked, modules: tuple[Path, ...]) -> str:
+def _command(asked: Asked) -> str:
     scenario = f" --scenario {asked.scenario}" if asked.scenario else ""
     return f"phalanx redteam {asked.config}{scenario}" + "".join(f" --module {path}" for path in asked.modules)
 

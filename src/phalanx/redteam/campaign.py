@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,14 @@ from phalanx.federation import Federation
 from phalanx.redteam import defences as d
 from phalanx.redteam.dealing import lab_of
 from phalanx.redteam.findings import findings_of
-from phalanx.redteam.judging import CENTRAL, Bench, judge
+from phalanx.redteam.judging import Bench, judge
 from phalanx.redteam.kept import Kept, data_digest, program_digest
 from phalanx.redteam.known import Known
+from phalanx.redteam.lab import Lab
 from phalanx.redteam.matrix import Ground, Progress, play_all
 from phalanx.redteam.outcome import Cell, Outcome
 from phalanx.redteam.plan import cells_of
-from phalanx.redteam.result import Defence, Judged, Result
+from phalanx.redteam.result import Defence, Result
 from phalanx.redteam.scenario import Played, Scenario, check_splits, chosen, counts
 from phalanx.redteam.tables import costs_of, leaks_of, threats_of, worst_cases
 
@@ -46,7 +48,7 @@ def campaign(federation: Federation, known: Known, scenario: Scenario, seeds: Se
             "learning.held_out = 0 leaves nothing to measure damage on", hint="hold out 0.1 or more for the red team"
         )
     sets = {"default": (*d.DEFAULT, *scenario.defence), "all": (*d.NAMES, *scenario.defence)}
-    taken = sorted(set(scenario.defence) & {*d.NAMES, CENTRAL, "default", "all"})
+    taken = sorted(set(scenario.defence) & {*d.NAMES, d.CENTRAL, "default", "all"})
     if taken:
         raise ConfigError(f"there is a defence {taken[0]!r} already", hint="choose another name under [defence]")
     played = Played(
@@ -77,16 +79,17 @@ def run_campaign(
     return _result(one, cells, found.outcomes, found.left_out), found.seconds
 
 
-def _result(
-    one: Campaign, cells: Sequence[Cell], outcomes: Mapping[Cell, Outcome], left_out: Sequence[Cell]
-) -> Result:  # fmt: skip
+def _result(one: Campaign, cells: Sequence[Cell], outcomes: Mapping[Cell, Outcome], left_out: Sequence[Cell]) -> Result:
     known, played, settings = one.known, one.played, one.federation.settings
-    labs = {(split, seed): lab_of(one.federation, split, seed) for split in played.splits for seed in played.seeds}
-    truth = {where: lab.test[1].tolist() for where, lab in labs.items()}
+    truth = {
+        (split, seed): lab_of(one.federation, split, seed).test[1].tolist()  # one at a time: each holds all examples
+        for split in played.splits
+        for seed in played.seeds
+    }
     bench = Bench(known, outcomes, cells, played.seeds, truth, one.command)
     judged = judge(bench)
     cards = {name: known.card(name) for name in played.attacks}
-    first = next(iter(labs.values()))
+    first = lab_of(one.federation, played.splits[0], played.seeds[0])
     return Result(
         federation=settings.federation.name,
         program=f"Phalanx {__version__}",
@@ -109,13 +112,13 @@ def _result(
         leaks=leaks_of(judged, known),
         threats=threats_of(judged, cards),
         left_out=_left_out(left_out),
-        notes=_notes(judged, outcomes),
+        notes=_notes(outcomes),
         command=_whole(one),
         waivers={},
     )
 
 
-def _defences(one: Campaign, lab: object) -> tuple[Defence, ...]:
+def _defences(one: Campaign, lab: Lab) -> tuple[Defence, ...]:
     names = {d.NONE, *one.played.defences} | {
         one.known.training[name].undefended for name in one.played.attacks if name in one.known.training
     }
@@ -124,7 +127,7 @@ def _defences(one: Campaign, lab: object) -> tuple[Defence, ...]:
         if name not in names:
             continue
         try:
-            settings = d.settings_of(lab, name, one.played.hostile[0], one.played.extra)  # type: ignore[arg-type]
+            settings = d.settings_of(lab, name, one.played.hostile[0], one.played.extra)
             described.append(d.words(name, settings))
         except PhalanxError as error:
             described.append(Defence(name, f"not available: {error.message}"))
@@ -141,19 +144,14 @@ def _whole(one: Campaign) -> str:
 
 def _left_out(cells: Sequence[Cell]) -> tuple[tuple[str, str], ...]:
     """By attack and defence: how many of their cells the time did not suffice for."""
-    groups: dict[tuple[str, str], int] = {}
-    for cell in cells:
-        groups[cell.attack, cell.defence] = groups.get((cell.attack, cell.defence), 0) + 1
+    groups = Counter((cell.attack, cell.defence) for cell in cells)
     return tuple(
         (f"{attack} on {defence}", f"{count} cell{'s' * (count > 1)} beyond the time budget")
         for (attack, defence), count in sorted(groups.items())
     )
 
 
-def _notes(judged: Sequence[Judged], outcomes: Mapping[Cell, Outcome]) -> tuple[str, ...]:
-    """Each note of an outcome once, with the first cell that has it; runs that ended early among them."""
-    notes: dict[str, str] = {}
-    for cell in sorted(outcomes):
-        for note in outcomes[cell].notes:
-            notes.setdefault(f"{cell.attack} on {cell.defence}: {note}", "")
-    return tuple(notes)
+def _notes(outcomes: Mapping[Cell, Outcome]) -> tuple[str, ...]:
+    """The notes of all outcomes, each once for its attack and defence."""
+    notes = [f"{cell.attack} on {cell.defence}: {note}" for cell in sorted(outcomes) for note in outcomes[cell].notes]
+    return tuple(dict.fromkeys(notes))

@@ -27,6 +27,7 @@ from phalanx.redteam.result import Defence
 from phalanx.types import TrainTask
 
 NONE, YOURS, TRUSTING_GATE = "none", "yours", "trusting-gate"
+CENTRAL = "central"  # of onlookers' attacks: all data in one place, where nothing defends either
 RULES: Mapping[str, tuple[str, ...]] = {  # each ends in a rule; the steps before it come first
     "norm-clip": ("norm-clip", "mean"),
     "trimmed-mean": ("trimmed-mean",),

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from phalanx.attacks.card import Card
-from phalanx.redteam.defences import NONE, RULES, TRUSTING_GATE
+from phalanx.redteam.defences import CENTRAL, NONE, RULES, TRUSTING_GATE
 from phalanx.redteam.result import SEVERITIES, Finding, Judged, Severity
 
 _LEVELS: tuple[Severity, ...] = ("low", "low", "medium", "high", "critical")
 NOT_A_GOAL = "silenced"  # whoever carries messages can lose them
-_UNDEFENDED = (NONE, TRUSTING_GATE, "central")
+_UNDEFENDED = (NONE, TRUSTING_GATE, CENTRAL)
 _FIXES: Mapping[str, str] = {
     "T1": "a rule that bounds what one member adds (docs/which-rule.md), and a gate",
     "T2": "another rule: `phalanx redteam` with its name under --defences shows how it fares; docs/which-rule.md",

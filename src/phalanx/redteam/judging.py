@@ -15,7 +15,7 @@ from scipy.special import stdtrit
 
 from phalanx.attacks.card import Card
 from phalanx.redteam.dealing import NATURAL
-from phalanx.redteam.defences import NONE
+from phalanx.redteam.defences import CENTRAL, NONE
 from phalanx.redteam.intervals import bootstrap, clopper_pearson, paired_difference, wilson
 from phalanx.redteam.known import Known
 from phalanx.redteam.measuring import Bits, unpacked
@@ -27,7 +27,6 @@ from phalanx.types import F64
 Outcomes = Mapping[Cell, Outcome]
 _FEWEST_SEEDS = 3
 _TOLERATED = 0.5  # of the way from the limit to the goal, that the interval of what is held may reach
-CENTRAL = "central"  # all data in one place: nothing defends there either
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -78,11 +78,10 @@ def play_all(
     Of an attack that turns out to do nothing where nothing defends, further cells come last: they tell least.
     """
     queue = _Queue(ground, cells, kept)
-    workers = 1 if "jax" in sys.modules else min(len(os.sched_getaffinity(0)), max(1, len(queue.waiting)))
+    workers = 1 if _cannot_fork() else min(len(os.sched_getaffinity(0)), max(1, len(queue.waiting)))
     started = time.monotonic()
-    for outcome in queue.outcomes.values():
-        report(Progress(len(queue.outcomes), len(cells), outcome, 0.0, None))
-        break
+    if queue.outcomes:
+        report(Progress(len(queue.outcomes), len(cells), None, 0.0, None))
     use_threads(1)
     _lab.cache_clear()
     global _ground  # workers are forked: what they play with cannot be pickled and need not be
@@ -91,7 +90,7 @@ def play_all(
         running: dict[Future[tuple[Outcome, float]], Cell] = {}
         try:
             while True:
-                while len(running) < workers and (cell := queue.next(_left(started, budget_s), workers)) is not None:
+                while len(running) < workers and (cell := queue.next(_left(started, budget_s))) is not None:
                     running[pool.submit(_play, cell)] = cell
                 if not running:
                     break
@@ -108,9 +107,14 @@ def play_all(
     return Played(queue.outcomes, tuple(queue.waiting), queue.seconds)
 
 
+def _cannot_fork() -> bool:
+    """Where JAX is loaded: its threads do not survive a fork."""
+    return "jax" in sys.modules
+
+
 def _executor(workers: int) -> Executor:
-    """Forked workers; in this process alone, one cell after the other, where JAX is loaded, which no fork survives."""
-    if "jax" in sys.modules:
+    """Forked workers; where there can be none, this process, one cell after the other."""
+    if _cannot_fork():
         return ThreadPoolExecutor(1)
     return ProcessPoolExecutor(workers, get_context("fork"), _start_worker)
 
@@ -136,7 +140,7 @@ class _Queue:
                 self.outcomes[cell] = held
         self._kinds = Counter((cell.attack, cell.defence) for cell in self.waiting)
 
-    def next(self, left_s: float | None, workers: int) -> Cell | None:
+    def next(self, left_s: float | None) -> Cell | None:
         """The most telling cell that fits into the time that is left; None if there is none."""
         for late in (False, True):
             for cell in self.waiting:
@@ -178,7 +182,6 @@ class _Queue:
         attack = self._ground.known.training.get(cell.attack)
         if attack is None:
             return False
-        tried = Cell(cell.attack, attack.undefended, cell.hostile, cell.split, cell.seed)
         for seed in range(cell.seed + 1):
             tried = Cell(cell.attack, attack.undefended, cell.hostile, cell.split, seed)
             base = Cell(QUIET, attack.undefended, 0, cell.split, seed)

@@ -10,17 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from phalanx.attacks.training_attack import TrainingAttack
-from phalanx.redteam.defences import NONE, RULES, TRUSTING_GATE, YOURS
+from phalanx.redteam.defences import CENTRAL, NONE, RULES, TRUSTING_GATE, YOURS
 from phalanx.redteam.outcome import QUIET, Cell
 from phalanx.redteam.probe import Probe
 from phalanx.redteam.scenario import Played
 
-_RANK = {NONE: 0, TRUSTING_GATE: 0, "central": 0, YOURS: 1}
+_RANK = {NONE: 0, TRUSTING_GATE: 0, CENTRAL: 0, YOURS: 1}
 
 
-def cells_of(
-    played: Played, training: Mapping[str, TrainingAttack], probes: Mapping[str, Probe]
-) -> tuple[Cell, ...]:  # fmt: skip
+def cells_of(played: Played, training: Mapping[str, TrainingAttack], probes: Mapping[str, Probe]) -> tuple[Cell, ...]:
     """Every cell, the most telling first."""
     cells = {
         cell
@@ -34,16 +32,14 @@ def cells_of(
         for name, probe in probes.items()
         if name in played.attacks
         for setting in probe.settings
-        if setting in ("central", NONE) or setting in played.defences
+        if setting in (CENTRAL, NONE) or setting in played.defences
         for split in played.splits
         for seed in played.seeds
     }
     return tuple(sorted(cells, key=lambda cell: (_turn(cell, played), cell)))
 
 
-def _cells(
-    played: Played, training: Mapping[str, TrainingAttack], hostile: int, split: str, seed: int
-) -> list[Cell]:  # fmt: skip
+def _cells(played: Played, training: Mapping[str, TrainingAttack], hostile: int, split: str, seed: int) -> list[Cell]:
     cells = []
     attacks = [name for name in played.attacks if name in training]
     for name in attacks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from phalanx.attacks.card import Card
+from phalanx.redteam.defences import CENTRAL, NONE, YOURS
 from phalanx.redteam.findings import NOT_A_GOAL
 from phalanx.redteam.known import Known
 from phalanx.redteam.outcome import QUIET, Cell, Outcome
@@ -30,7 +31,6 @@ NOT_YET = frozenset({"T7", "T10", "T11"})
 # The first of these verdicts that there is decides.
 _STATUS = (("unclear", "unclear"), ("not tested", "not tested"), ("held", "defended"), ("invalid test", "invalid test"))
 _GOALS = ("damage", "backdoor_lift")
-YOURS = "yours"
 
 
 def worst_cases(judged: Sequence[Judged], cards: Mapping[str, Card]) -> tuple[Worst, ...]:
@@ -90,7 +90,7 @@ def leaks_of(judged: Sequence[Judged], known: Known) -> tuple[Leak, ...]:
         found = {one.defence: one for one in judged if one.attack == name and one.split == "natural"}
         if probe.card.family != "privacy" or not found:
             continue
-        said = [_leak(found.get(setting), setting, probe.settings) for setting in ("central", "none", YOURS)]
+        said = [_leak(found.get(setting), setting, probe.settings) for setting in (CENTRAL, NONE, YOURS)]
         leaks.append(Leak(name, probe.card.goal.judged, *said))
     return tuple(leaks)
 
