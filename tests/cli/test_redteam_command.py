@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +155,21 @@ def test_the_schema_is_printed() -> None:
     done = CliRunner().invoke(app, ["redteam", "--schema"])
     assert done.exit_code == 0
     assert json.loads(done.stdout)["$schema"].startswith("https")
+
+
+def test_a_process_that_dies_is_named_by_its_cells_and_what_was_played_is_kept(config: Path, tmp_path: Path) -> None:
+    """In a process of its own: where JAX is loaded the attack would end the tests."""
+    killer = tmp_path / "killer.py"
+    killer.write_text(
+        "import os\nfrom phalanx.redteam import attack\n"
+        '@attack(name="killer", title="Kills", goal="damage", knowledge="black", paper="ours")\n'
+        "def killer(view):\n    os._exit(1)\n"
+    )
+    out = tmp_path / "out"
+    options = ["--module", killer, "--attacks", "sign-flip,killer", "--defences", "none,yours", "--seeds", "1"]
+    command = [sys.executable, "-c", "from phalanx.cli import main; main()", "redteam", config, *options, "--out", out]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    assert done.returncode == 8
+    assert "killer/" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (out / "cells.jsonl").read_bytes().count(b"\n") >= 2

@@ -27,7 +27,7 @@ from phalanx.errors import (
 )
 from phalanx.privacy import charge
 from phalanx.round.coordinator import ANSWERS_A_MEMBER, ANSWERS_OF_STRANGERS
-from phalanx.round.effects import Corridor, Keep
+from phalanx.round.effects import Answer, Corridor, Keep
 from phalanx.round.member import Floor, Membership, answer_order
 from phalanx.types import F32, MemberId, Reason, Reservation, Tally, Trained, TrainTask
 from tests.engine import insider, tiny
@@ -151,6 +151,29 @@ def test_an_envelope_of_an_earlier_round_is_refused(honest: InProcess) -> None:
     of_round_2 = [(row["member"], row["reason"]) for row in tiny.logged(engine, "cohort")[1]["refused"]]
     assert of_round_2 == [(M2, Reason.WRONG_ROUND)]
     assert engine.model().tobytes() == honest.model().tobytes()
+
+
+@pytest.mark.parametrize("more", [0, 1, 1 << 20])
+def test_of_an_envelope_that_is_too_long_no_more_is_taken_in_than_shows_it(more: int) -> None:
+    kept: list[tuple[int, int]] = []  # the limit and what was taken in
+
+    def courier(sender: MemberId, envelope: bytes) -> Envelopes:
+        return ((sender, envelope + bytes(more if sender == M2 else 0)),)
+
+    engine = five(courier)
+    receive = inprocess._CoordinatorHands._receive
+
+    def noted(hands: Any, deadline: int, limit: int) -> Answer | None:
+        answer = receive(hands, deadline, limit)
+        kept.append((limit, 0 if answer is None else len(answer.envelope)))
+        return answer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inprocess._CoordinatorHands, "_receive", noted)
+        finished(engine)
+    assert {size for limit, size in kept if size > limit} == (set() if not more else {limit + 1 for limit, _ in kept})
+    refused = [row["reason"] for entry in tiny.logged(engine, "cohort") for row in entry["refused"]]
+    assert set(refused) == ({Reason.WRONG_SIZE} if more else set())
 
 
 @pytest.mark.parametrize("seed", range(5))

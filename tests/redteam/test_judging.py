@@ -228,6 +228,7 @@ def test_what_one_seed_of_three_shows_is_no_certainty() -> None:
     assert found.verdict == "unclear"
     assert found.figure is not None
     assert found.figure.high - found.figure.low > 0.5
+    assert -0.1 - 1e-9 <= found.figure.low < found.figure.high <= 0.9 + 1e-9  # a share less the rate without attack
 
 
 def test_without_the_run_in_which_nobody_attacks_nothing_is_said() -> None:

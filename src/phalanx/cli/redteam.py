@@ -296,7 +296,7 @@ def _conclude(result: Result, paths: Mapping[str, Path], output: Output) -> None
     for threat in result.threats:
         said.setdefault(threat.status, []).append(f"{threat.id} {threat.title}")
     for status, names in said.items():
-        output.say(f"{status:17} {', '.join(names)}")
+        output.say(f"{status:17} {'; '.join(names)}")
     if result.left_out:
         output.say(f"left out  {len(result.left_out)} pairs of attack and defence, named in the report")
     output.say(escape(f"report    {paths['html']}"))

@@ -99,5 +99,5 @@ def _happened(one: Judged, card: Card) -> str:
         return f"{card.title}, by {who}."
     unit = 1 if goal.unit in ("dB", "ratio") else 100
     said = _SAID.get(goal.judged, f"reached {goal.judged} = {{:.3g}}").format(unit * figure.value)
-    interval = f"95 % interval {unit * figure.low:.3g} to {unit * figure.high:.3g}"
+    interval = f"95\u00a0% interval {unit * figure.low:.3g} to {unit * figure.high:.3g}"
     return f"{who} {said} ({interval}); the limit is {unit * goal.held:.3g}."

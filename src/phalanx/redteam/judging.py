@@ -192,7 +192,8 @@ def _figure(bench: Bench, attack: str, measure: str, sound: Sequence[Outcome]) -
     low, high, trials, method = _of_trials(found, shares, attack in bench.known.probes)
     by_seed = _over_seeds(values)
     if by_seed is not None:
-        low, high = min(low, by_seed[0]), max(high, by_seed[1])
+        least, most = _possible(found)
+        low, high = max(least, min(low, by_seed[0])), min(most, max(high, by_seed[1]))
         method = f"{method} and t over seeds" if method else "t over seeds"
     return Figure(float(values.mean()), low, high, trials, method or "one figure a seed: no interval")
 
@@ -262,6 +263,16 @@ def _of_trials(found: Sequence[_Seed], shares: int, exact: bool) -> tuple[float,
     low, high = clopper_pearson(min(k, n), n) if exact else wilson(min(k, n), n)
     method = "Clopper-Pearson" if exact else "Wilson"
     return low - less, high - less, n, method + (", less the rate without attack" if less else "")
+
+
+def _possible(found: Sequence[_Seed]) -> tuple[float, float]:
+    """Between which figures the mean must lie: Student's interval knows nothing of shares."""
+    if not all(one.n for one in found):
+        return -np.inf, np.inf
+    if found[0].against is not None:
+        return -1.0, 1.0
+    less = float(np.mean([one.less for one in found]))
+    return -less, 1 - less
 
 
 def _over_seeds(values: F64) -> tuple[float, float] | None:

@@ -13,7 +13,15 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
 from dataclasses import dataclass, field
 from functools import lru_cache
 from multiprocessing import get_context
@@ -75,7 +83,8 @@ def play_all(
 ) -> Played:
     """Plays what was not played yet, in the order of `cells`; beyond the budget no cell is begun.
 
-    Of an attack that turns out to do nothing where nothing defends, further cells come last: they tell least.
+    Of an attack that turns out to do nothing where nothing defends, further cells come last: they tell least. Raises
+    NotAvailable where a process that plays them dies.
     """
     queue = _Queue(ground, cells, kept)
     workers = 1 if _cannot_fork() else min(len(os.sched_getaffinity(0)), max(1, len(queue.waiting)))
@@ -101,6 +110,12 @@ def play_all(
                     report(
                         Progress(len(queue.outcomes), len(cells), outcome, seconds, queue.eta(workers, len(running)))
                     )
+        except BrokenExecutor:
+            lost = ", ".join(map(str, sorted(running.values())))
+            raise NotAvailable(
+                f"a process that played cells died, of lost memory or by an attack's own doing; not finished: {lost}",
+                hint="what was played is kept: the same command goes on; leave out the attack that does this",
+            ) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
